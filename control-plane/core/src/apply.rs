@@ -1,0 +1,191 @@
+//! The one place where commands are decided.
+
+use std::sync::Arc;
+
+use crate::{
+    attempt,
+    command::{Command, Reply},
+    effect::{Effect, Wake},
+    execute, flow,
+    id::{ReplicaNo, SessionNo, TenantNo},
+    reads::task_of,
+    reject::Reject,
+    review,
+    rows::{AgentSeen, Rows},
+    session::{Session, SessionState, WorkerDeclaration},
+    submit,
+    time::Frame,
+};
+
+/// Decides one command on loaded rows: refuses it and changes nothing, or changes rows and replies.
+/// Placement comes after all commands of the batch: [`place`](crate::place::place).
+///
+/// # Errors
+/// A [`Reject`]; the rows are as they were.
+///
+/// # Panics
+/// When an invariant is broken. The caller drops the batch's rows and goes on without this command.
+pub fn apply(rows: &mut Rows, frame: &mut Frame<'_>, command: &Command) -> Result<Reply, Reject> {
+    let reply = decide(rows, frame, command)?;
+    if let Some(task) = task_of(command) {
+        flow::settle(rows, frame, task);
+    }
+    Ok(match (reply, task_of(command).and_then(|task| rows.task(task))) {
+        (Reply::Executed { blocked, .. }, Some(head)) => Reply::Executed { status: head.status, blocked },
+        (reply, _) => reply,
+    })
+}
+
+fn decide(rows: &mut Rows, frame: &mut Frame<'_>, command: &Command) -> Result<Reply, Reject> {
+    match command {
+        Command::Submit(request) => submit::submit(rows, frame, request),
+        Command::Execute { task, mode, checkpoints, served } => {
+            execute::execute(rows, frame, *task, *mode, checkpoints, served)
+        }
+        Command::Pause { task } => execute::pause(rows, frame, *task),
+        Command::Cancel { task, reason } => execute::cancel(rows, frame, *task, reason),
+        Command::Review { task, index, action } => review::review(rows, frame, *task, *index, action),
+        Command::Route { task, index, route } => review::route(rows, frame, *task, *index, *route),
+        Command::Finish { at, session, result } => {
+            Ok(Reply::Verdict(attempt::finish(rows, frame, *at, *session, result)))
+        }
+        Command::Report { at, session, message } => {
+            Ok(Reply::Verdict(attempt::report(rows, frame, *at, *session, message.as_deref())))
+        }
+        Command::Return { at } => {
+            attempt::hand_back(rows, frame, *at);
+            Ok(Reply::Done)
+        }
+        Command::Lose { at } => {
+            attempt::lose(rows, frame, *at);
+            Ok(Reply::Done)
+        }
+        Command::Silence { at } => {
+            attempt::silence(rows, frame, *at);
+            Ok(Reply::Done)
+        }
+        Command::Wake { task, index: None } => {
+            execute::deadline(rows, frame, *task);
+            Ok(Reply::Done)
+        }
+        Command::Wake { task, index: Some(index) } => {
+            attempt::wake(rows, frame, *task, *index);
+            Ok(Reply::Done)
+        }
+        Command::Block { task, index } => {
+            execute::block(rows, frame, *task, *index);
+            Ok(Reply::Done)
+        }
+        Command::Unblock { task, index } => {
+            execute::unblock(rows, frame, *task, *index);
+            Ok(Reply::Done)
+        }
+        Command::OpenSession { tenant, replica, token, declaration } => {
+            open(rows, frame, *tenant, *replica, *token, declaration)
+        }
+        Command::ResumeSession { tenant, session, replica, token } => {
+            resume(rows, *tenant, *session, *replica, *token)
+        }
+        Command::DetachSession { session, replica } => {
+            detach(rows, frame, *session, *replica);
+            Ok(Reply::Done)
+        }
+        Command::ExpireSession { session, overdue } => {
+            expire(rows, frame, *session, *overdue);
+            Ok(Reply::Done)
+        }
+        Command::DrainSession { session } => drain(rows, *session),
+        Command::ForgetSession { session } => {
+            forget(rows, *session);
+            Ok(Reply::Done)
+        }
+    }
+}
+
+fn open(
+    rows: &mut Rows,
+    frame: &mut Frame<'_>,
+    tenant: TenantNo,
+    replica: ReplicaNo,
+    token: [u8; 16],
+    declaration: &Arc<WorkerDeclaration>,
+) -> Result<Reply, Reject> {
+    let no = frame.mint_session().ok_or(Reject::BatchFull)?;
+    for agent in &declaration.agents {
+        rows.add_agent(AgentSeen { tenant, declaration: agent.clone(), at: frame.now });
+    }
+    rows.insert_session(Session {
+        no,
+        tenant,
+        replica,
+        token,
+        state: SessionState::Open,
+        declaration: declaration.clone(),
+        opened_at: frame.now,
+        wake_at: None,
+    });
+    Ok(Reply::Session(no))
+}
+
+fn resume(
+    rows: &mut Rows,
+    tenant: TenantNo,
+    session: SessionNo,
+    replica: ReplicaNo,
+    token: [u8; 16],
+) -> Result<Reply, Reject> {
+    let row = rows.session(session).ok_or(Reject::SessionUnknown)?;
+    if row.tenant != tenant || row.token != token || row.state == SessionState::Expired {
+        return Err(Reject::SessionUnknown);
+    }
+    let row = rows.session_mut(session);
+    row.replica = replica;
+    row.wake_at = None;
+    if row.state == SessionState::Detached {
+        row.state = SessionState::Open;
+    }
+    Ok(Reply::Session(session))
+}
+
+fn detach(rows: &mut Rows, frame: &Frame<'_>, session: SessionNo, replica: ReplicaNo) {
+    let Some(row) = rows.session(session) else { return };
+    let connected = matches!(row.state, SessionState::Open | SessionState::Draining) && row.wake_at.is_none();
+    if row.replica != replica || !connected {
+        return;
+    }
+    let at = frame.now.plus_ms(frame.policy.grace_ms);
+    let row = rows.session_mut(session);
+    // A draining one stays so: its row is all that remembers what the operator asked for.
+    if row.state == SessionState::Open {
+        row.state = SessionState::Detached;
+    }
+    row.wake_at = Some(at);
+    rows.push(Effect::Wake { at, wake: Wake::Session(session) });
+}
+
+fn expire(rows: &mut Rows, frame: &Frame<'_>, session: SessionNo, overdue: bool) {
+    let Some(row) = rows.session(session) else { return };
+    let due = row.wake_at.is_some_and(|at| at <= frame.now);
+    if row.state == SessionState::Expired || (overdue && !due) {
+        return;
+    }
+    let row = rows.session_mut(session);
+    row.state = SessionState::Expired;
+    row.wake_at = None;
+}
+
+fn drain(rows: &mut Rows, session: SessionNo) -> Result<Reply, Reject> {
+    let row = rows.session(session).ok_or(Reject::SessionUnknown)?;
+    match row.state {
+        SessionState::Open => rows.session_mut(session).state = SessionState::Draining,
+        SessionState::Draining => {}
+        SessionState::Detached | SessionState::Expired => return Err(Reject::SessionUnknown),
+    }
+    Ok(Reply::Done)
+}
+
+fn forget(rows: &mut Rows, session: SessionNo) {
+    if rows.session(session).is_some_and(|row| row.state == SessionState::Expired) {
+        rows.delete_session(session);
+    }
+}

@@ -1,0 +1,187 @@
+//! One execution under one lease: how it reports, and the ways it ends.
+
+use crate::{
+    command::{Verdict, WorkResult},
+    event::{AttemptError, What},
+    flow::{arrive, end_lease, revoke, shift, unblock_dependents, wake_subtask},
+    id::{Index, LeaseAt, SessionNo, TaskNo},
+    rows::Rows,
+    subtask::{Happening, Outcome, SubtaskState},
+    time::Frame,
+};
+
+/// Whether the message comes under the current lease of a session that holds it.
+fn verdict(rows: &Rows, at: LeaseAt, session: SessionNo, outcome: Outcome) -> Verdict {
+    match rows.subtask(at.task, at.index) {
+        Some(sub) if sub.lease == Some(at.lease) => match sub.session {
+            Some(holder) if holder == session => Verdict::Accepted,
+            None if sub.outcome == Some(outcome) => Verdict::Duplicate,
+            Some(_) | None => Verdict::Stale,
+        },
+        Some(_) | None => Verdict::Stale,
+    }
+}
+
+/// Whether the lease is the subtask's current one, whoever holds it.
+fn is_current(rows: &Rows, at: LeaseAt) -> bool {
+    rows.subtask(at.task, at.index).is_some_and(|sub| sub.lease == Some(at.lease) && sub.session.is_some())
+}
+
+/// A worker's result.
+pub(crate) fn finish(
+    rows: &mut Rows,
+    frame: &Frame<'_>,
+    at: LeaseAt,
+    session: SessionNo,
+    result: &WorkResult,
+) -> Verdict {
+    let outcome = match result {
+        WorkResult::Completed { .. } => Outcome::Completed,
+        WorkResult::Failed { .. } => Outcome::Failed,
+    };
+    let verdict = verdict(rows, at, session, outcome);
+    if verdict != Verdict::Accepted {
+        return verdict;
+    }
+    end_lease(rows, at.task, at.index, outcome);
+    match result {
+        WorkResult::Completed { output, artifacts } => {
+            let state = shift(rows, frame, at.task, at.index, Happening::Complete);
+            rows.add_output(at.task, at.index, output.clone(), artifacts.clone());
+            record_end(rows, frame, at, state, outcome, None, "");
+            unblock_dependents(rows, frame, at.task, at.index);
+        }
+        WorkResult::Failed { error, retryable } => {
+            fail(rows, frame, at, outcome, error.clone(), *retryable);
+        }
+    }
+    verdict
+}
+
+/// The worker has it in hand, and perhaps says how far it is.
+pub(crate) fn report(
+    rows: &mut Rows,
+    frame: &Frame<'_>,
+    at: LeaseAt,
+    session: SessionNo,
+    message: Option<&str>,
+) -> Verdict {
+    if verdict(rows, at, session, Outcome::Completed) != Verdict::Accepted {
+        return Verdict::Stale;
+    }
+    let sub = rows.subtask(at.task, at.index).expect("checked above");
+    if sub.state == SubtaskState::Leased {
+        let wake_at = sub.wake_at;
+        shift(rows, frame, at.task, at.index, Happening::Start);
+        rows.subtask_mut(at.task, at.index).wake_at = wake_at;
+        rows.record(
+            frame,
+            at.task,
+            What::Subtask { index: at.index, state: SubtaskState::Running, reason: String::new() },
+        );
+    }
+    if let Some(message) = message {
+        let what = What::Progress { index: at.index, lease: at.lease, message: message.to_owned() };
+        rows.record(frame, at.task, what);
+    }
+    Verdict::Accepted
+}
+
+/// Nobody took it up: back in line, as if it had never been handed out.
+pub(crate) fn hand_back(rows: &mut Rows, frame: &Frame<'_>, at: LeaseAt) {
+    if is_current(rows, at) {
+        revoke(rows, at.task, at.index, Outcome::Lost);
+        rows.subtask_mut(at.task, at.index).attempts -= 1;
+        shift(rows, frame, at.task, at.index, Happening::Requeue);
+        rows.record(frame, at.task, What::Returned { index: at.index, lease: at.lease });
+    }
+}
+
+/// The worker is gone. Not the subtask's fault: the next worker gets it at once, unless this keeps happening.
+pub(crate) fn lose(rows: &mut Rows, frame: &Frame<'_>, at: LeaseAt) {
+    if !is_current(rows, at) {
+        return;
+    }
+    revoke(rows, at.task, at.index, Outcome::Lost);
+    let sub = rows.subtask_mut(at.task, at.index);
+    sub.losses += 1;
+    let (happening, reason) = if sub.losses > frame.policy.losses_max {
+        (Happening::Exhaust, format!("{} workers were lost while they had it", sub.losses))
+    } else {
+        (Happening::Requeue, "its worker was lost".to_owned())
+    };
+    let state = shift(rows, frame, at.task, at.index, happening);
+    record_end(rows, frame, at, state, Outcome::Lost, None, &reason);
+}
+
+/// The agent promised to be heard of and was not.
+pub(crate) fn silence(rows: &mut Rows, frame: &Frame<'_>, at: LeaseAt) {
+    if is_current(rows, at) {
+        time_out(rows, frame, at, "HEARTBEAT_TIMEOUT", "no progress was reported for longer than agreed");
+    }
+}
+
+/// A subtask's timer: its backoff is over, or its SLA.
+pub(crate) fn wake(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, index: Index) {
+    let Some(sub) = rows.subtask(task, index) else { return };
+    if sub.wake_at.is_none_or(|at| at > frame.now) {
+        return;
+    }
+    if sub.state == SubtaskState::Backoff {
+        arrive(rows, frame, task, index);
+    } else if let Some(lease) = sub.lease.filter(|_| sub.state.is_leased()) {
+        let at = LeaseAt { task, index, lease };
+        time_out(rows, frame, at, "SLA_TIMEOUT", "not finished within its SLA (start to close)");
+    }
+}
+
+fn time_out(rows: &mut Rows, frame: &Frame<'_>, at: LeaseAt, code: &str, message: &str) {
+    revoke(rows, at.task, at.index, Outcome::TimedOut);
+    let error = AttemptError { code: code.to_owned(), message: message.to_owned() };
+    fail(rows, frame, at, Outcome::TimedOut, error, true);
+}
+
+/// Uses up an attempt: another one after a wait, or a person decides.
+fn fail(
+    rows: &mut Rows,
+    frame: &Frame<'_>,
+    at: LeaseAt,
+    outcome: Outcome,
+    error: AttemptError,
+    retryable: bool,
+) {
+    let plan = rows.plan(at.task).expect("a loaded subtask has its plan");
+    let attempts_max = plan.node(at.index).map_or(frame.policy.attempts_max, |node| node.attempts_max);
+    let sub = rows.subtask_mut(at.task, at.index);
+    sub.failures += 1;
+    let failures = sub.failures;
+    let (state, reason) = if retryable && failures < attempts_max {
+        let state = shift(rows, frame, at.task, at.index, Happening::BackOff);
+        let wait = frame.policy.backoff_ms(failures, at.lease.0);
+        wake_subtask(rows, at.task, at.index, frame.now.plus_ms(wait));
+        (state, format!("attempt {failures} of {attempts_max}; next in {wait} ms"))
+    } else {
+        let state = shift(rows, frame, at.task, at.index, Happening::Exhaust);
+        let reason = if retryable {
+            format!("all {attempts_max} attempts are used up")
+        } else {
+            "the agent says that trying again is no use".to_owned()
+        };
+        (state, reason)
+    };
+    record_end(rows, frame, at, state, outcome, Some(error), &reason);
+}
+
+fn record_end(
+    rows: &mut Rows,
+    frame: &Frame<'_>,
+    at: LeaseAt,
+    state: SubtaskState,
+    outcome: Outcome,
+    error: Option<AttemptError>,
+    reason: &str,
+) {
+    let attempt = rows.subtask(at.task, at.index).map_or(0, |sub| sub.attempts);
+    let (index, lease, reason) = (at.index, at.lease, reason.to_owned());
+    rows.record(frame, at.task, What::Ended { index, state, lease, attempt, outcome, error, reason });
+}

@@ -1,0 +1,31 @@
+//! The rules of Downbeat, and nothing else.
+//!
+//! This crate decides. It has no async, clock, randomness, logging or IO: the time and every new id come
+//! in with the [`Frame`](time::Frame), the rows a command needs are declared by [`reads::reads`] and loaded
+//! before, and [`apply::apply`] either refuses the command or changes the [`Rows`](rows::Rows) and
+//! returns a reply. The same rows, commands and frame give the same changes, byte for byte.
+//!
+//! Read `apply.rs` first, then one noun: `task`, `subtask`, `session`.
+
+pub mod apply;
+mod attempt;
+pub mod command;
+pub mod effect;
+pub mod event;
+mod execute;
+mod flow;
+pub mod id;
+pub mod invariant;
+pub mod limits;
+pub mod place;
+pub mod plan;
+pub mod policy;
+pub mod reads;
+pub mod reject;
+mod review;
+pub mod rows;
+pub mod session;
+mod submit;
+pub mod subtask;
+pub mod task;
+pub mod time;

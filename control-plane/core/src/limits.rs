@@ -1,0 +1,44 @@
+//! Every bound on what may come in, each refused with its name and value.
+
+/// A task id, in bytes. Long enough for a URL-safe path, short enough for an index key.
+pub const TASK_ID_BYTES: usize = 200;
+/// A title, in bytes: one line in every list.
+pub const TITLE_BYTES: usize = 500;
+/// A description, in bytes.
+pub const DESCRIPTION_BYTES: usize = 64 * 1024;
+/// A subtask's key, an agent's name or a capability tag, in bytes.
+pub const NAME_BYTES: usize = 100;
+/// Capability tags of one subtask or one agent.
+pub const CAPABILITIES: usize = 64;
+/// Subtasks of one plan.
+pub const PLAN_SUBTASKS: usize = 10_000;
+/// Subtasks on the longest path of one plan.
+pub const PLAN_DEPTH: usize = 1_000;
+/// Dependencies of one plan, all subtasks together: bounds the work of one completion.
+pub const PLAN_DEPENDENCIES: usize = 100_000;
+/// The input of one subtask, in bytes of JSON.
+pub const INPUT_BYTES: usize = 256 * 1024;
+/// The output of one subtask, in bytes of JSON.
+pub const OUTPUT_BYTES: usize = 1024 * 1024;
+/// A task's metadata, in bytes of JSON; `metadata.context` travels with every brief.
+pub const METADATA_BYTES: usize = 256 * 1024;
+/// One request on any face, and the inputs of one plan together, in bytes.
+pub const REQUEST_BYTES: usize = 16 * 1024 * 1024;
+/// Nesting of a JSON document.
+pub const JSON_DEPTH: usize = 100;
+/// Artifacts of one output.
+pub const ARTIFACTS: usize = 100;
+/// A URI, media type or digest of an artifact, in bytes.
+pub const ARTIFACT_FIELD_BYTES: usize = 2_000;
+/// A failure's message, a progress line, a reason, in bytes; longer ones are cut.
+pub const MESSAGE_BYTES: usize = 4 * 1024;
+/// An SLA, in seconds: 30 days.
+pub const SLA_SECONDS: u32 = 30 * 24 * 3600;
+/// Attempts a plan may ask for.
+pub const ATTEMPTS: u16 = 100;
+/// Agents of one worker.
+pub const WORKER_AGENTS: usize = 100;
+/// Slots of one worker.
+pub const WORKER_SLOTS: u32 = 10_000;
+/// Labels of one worker.
+pub const WORKER_LABELS: usize = 64;

@@ -1,0 +1,43 @@
+//! The numbers an operator may set. One value per control plane; tests and the simulation pass their own.
+
+/// Times and counts that the rules use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Attempts of a subtask whose plan says nothing.
+    pub attempts_max: u16,
+    /// Lost leases (worker gone) after which a subtask needs review instead of another worker.
+    pub losses_max: u16,
+    /// Wait before the second attempt; doubles with each further one.
+    pub backoff_base_ms: u64,
+    /// The longest wait between attempts.
+    pub backoff_max_ms: u64,
+    /// How long leases outlive a dropped stream.
+    pub grace_ms: u64,
+    /// Age at which a ready subtask that no live worker can do becomes `blocked`.
+    pub schedule_to_start_ms: u64,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy {
+            attempts_max: 3,
+            losses_max: 10,
+            backoff_base_ms: 1_000,
+            backoff_max_ms: 60_000,
+            grace_ms: 15_000,
+            schedule_to_start_ms: 30_000,
+        }
+    }
+}
+
+impl Policy {
+    /// The wait after the `failures`-th failure (1, 2, ...), with up to a fifth of jitter that `salt`
+    /// (the lease id) decides, so that the core stays free of randomness.
+    pub fn backoff_ms(&self, failures: u16, salt: i64) -> u64 {
+        let doublings = u32::from(failures.saturating_sub(1)).min(30);
+        let full = self.backoff_base_ms.saturating_mul(1 << doublings).min(self.backoff_max_ms);
+        // Fibonacci hashing spreads neighbouring lease ids over the whole range.
+        let spread = (salt as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        full - (full / 5).saturating_mul(spread) / (1 << 32)
+    }
+}

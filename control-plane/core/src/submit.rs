@@ -1,0 +1,72 @@
+//! Accepting a task.
+
+use std::sync::Arc;
+
+use crate::{
+    command::{Reply, Submit},
+    effect::{Effect, Wake},
+    event::What,
+    reject::Reject,
+    rows::Rows,
+    subtask::{Subtask, SubtaskState},
+    task::{Mode, Task, TaskStatus},
+    time::Frame,
+};
+
+/// Writes the task with all its subtasks, or finds that it exists.
+pub(crate) fn submit(rows: &mut Rows, frame: &mut Frame<'_>, submit: &Submit) -> Result<Reply, Reject> {
+    if let Some(task) = rows.task_named(submit.tenant, &submit.id) {
+        return if task.digest == submit.digest {
+            Ok(Reply::Submitted { task: task.no, status: task.status, existed: true })
+        } else {
+            Err(Reject::TaskConflict(submit.id.clone()))
+        };
+    }
+    let no = frame.mint_task().ok_or(Reject::BatchFull)?;
+    let total = u32::try_from(submit.plan.nodes().len()).expect("plans are bounded");
+    let task = Task {
+        no,
+        tenant: submit.tenant,
+        id: submit.id.clone(),
+        digest: submit.digest,
+        status: TaskStatus::Planned,
+        mode: Mode::Auto,
+        priority: submit.priority,
+        total,
+        unfinished: total,
+        failed: 0,
+        in_review: 0,
+        events: 0,
+        created_at: frame.now,
+        started_at: None,
+        ended_at: None,
+        due_at: submit.due_at,
+        wake_at: submit.deadline,
+        reason: String::new(),
+    };
+    rows.insert_task(task, submit.request.clone(), Arc::clone(&submit.plan));
+    for (index, node) in (0..).zip(submit.plan.nodes()) {
+        let row = Subtask {
+            state: SubtaskState::Pending,
+            route: node.route,
+            priority: node.priority,
+            pending: u32::try_from(node.depends_on.len()).expect("plans are bounded"),
+            failures: 0,
+            attempts: 0,
+            losses: 0,
+            held: false,
+            queued: None,
+            lease: None,
+            session: None,
+            outcome: None,
+            wake_at: None,
+            since: frame.now,
+        };
+        rows.insert_subtask(no, index, row);
+    }
+    rows.record(frame, no, What::Task { status: TaskStatus::Planned, reason: String::new() });
+    if let Some(at) = submit.deadline {
+        rows.push(Effect::Wake { at, wake: Wake::Task(no) });
+    }
+    Ok(Reply::Submitted { task: no, status: TaskStatus::Planned, existed: false })
+}

@@ -1,0 +1,25 @@
+//! The rules, through tables: one row per command, and all that must come of it.
+//!
+//! [`world`] is the database and the committer in a few maps, and checks laws after every batch;
+//! [`ask`] names commands in a line; [`table`] runs rows and compares. The other modules hold the tests.
+
+mod ask;
+mod table;
+mod world;
+
+mod attempt;
+mod backoff;
+mod execute;
+mod graph;
+mod happenings;
+mod idle;
+mod invariants;
+mod placement;
+mod plan;
+mod properties;
+mod reading;
+mod rejects;
+mod review;
+mod session;
+mod submit;
+mod words;
