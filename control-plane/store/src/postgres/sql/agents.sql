@@ -1,0 +1,2 @@
+-- $1 tenant
+select tenant, declaration, seen_at from agents where tenant = $1::int order by name

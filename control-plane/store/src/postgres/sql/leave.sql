@@ -1,0 +1,1 @@
+delete from replicas where no = $1::bigint

@@ -1,0 +1,6 @@
+-- $1 and $2 tasks and indexes, pair by pair
+select
+    s.task_no, s.idx, s.state, s.route, s.priority, s.pending, s.failures, s.attempts, s.losses, s.held,
+    s.queued, s.lease, s.session_no, s.outcome, s.wake_at, s.since
+from unnest($1::bigint[], $2::int[]) as wanted (task_no, idx)
+join subtasks s on s.task_no = wanted.task_no and s.idx = wanted.idx

@@ -1,0 +1,7 @@
+-- $1 sessions, $2 those whose declaration is wanted
+select no, tenant, replica, token, state, opened_at, wake_at,
+    case when no = any($2::bigint[]) then declaration else '' end
+from sessions
+where no = any($1::bigint[])
+order by no
+for update

@@ -1,0 +1,1 @@
+select number, name, digest from schema_migrations order by number

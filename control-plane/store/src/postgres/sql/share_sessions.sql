@@ -1,0 +1,6 @@
+-- $1 sessions that must not change meanwhile
+select no, tenant, replica, token, state, opened_at, wake_at, ''
+from sessions
+where no = any($1::bigint[])
+order by no
+for share

@@ -1,0 +1,9 @@
+-- $1 route, $2 the number of the state, $3 whether to be in it, $4 in line since before, $5 limit
+select task_no, idx
+from subtasks
+where route = $1::bigint
+    and queued is not null
+    and (state = $2::smallint) = $3::boolean
+    and ($3::boolean or since < $4::bigint)
+order by priority desc, queued, task_no, idx
+limit $5::bigint

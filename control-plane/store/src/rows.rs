@@ -1,0 +1,261 @@
+//! How rows are written down, for both stores: the order of the columns, the numbers of states, and the
+//! JSON of the cold columns. What cannot be read back is [`StoreError::Corrupt`].
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use downbeat_core::{
+    command::Request,
+    event::{Artifact, Event},
+    id::{Index, LeaseId, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
+    plan::{Node, Plan, RouteSpec},
+    rows::{AgentSeen, History, Output},
+    session::{Session, SessionState, WorkerDeclaration},
+    subtask::{Outcome, Subtask, SubtaskState},
+    task::{Mode, Priority, Task, TaskStatus},
+    time::Time,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{PlanRecord, Result, Route, StoreError, TaskSummary};
+
+/// The milliseconds of one day: history is partitioned by `at / DAY_MS`.
+pub(crate) const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// One row of a result, read cell by cell from the left.
+pub(crate) trait Cells {
+    /// The next cell: an integer of any width, or a boolean as 0 or 1; `None` when it is null.
+    fn integer(&mut self) -> Result<Option<i64>>;
+    fn text(&mut self) -> Result<String>;
+    fn bytes(&mut self) -> Result<Vec<u8>>;
+}
+
+impl dyn Cells + '_ {
+    pub(crate) fn long(&mut self) -> Result<i64> {
+        self.integer()?.ok_or_else(|| StoreError::Corrupt("null where a number belongs".into()))
+    }
+
+    pub(crate) fn number<N: TryFrom<i64>>(&mut self) -> Result<N> {
+        let number = self.long()?;
+        N::try_from(number).map_err(|_| StoreError::Corrupt(format!("{number} is out of range")))
+    }
+
+    pub(crate) fn time(&mut self) -> Result<Option<Time>> {
+        self.integer().map(|at| at.map(Time))
+    }
+
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let bytes = self.bytes()?;
+        let length = bytes.len();
+        bytes.try_into().map_err(|_| StoreError::Corrupt(format!("{length} bytes where {N} belong")))
+    }
+
+    /// A state kept as a number.
+    pub(crate) fn state<S>(&mut self, from_number: impl FnOnce(u8) -> Option<S>) -> Result<S> {
+        let number = self.long()?;
+        u8::try_from(number)
+            .ok()
+            .and_then(from_number)
+            .ok_or_else(|| StoreError::Corrupt(format!("{number} is no known state")))
+    }
+}
+
+/// `no, tenant, id, digest, status, mode, priority, total, unfinished, failed, in_review, events,
+/// created_at, started_at, ended_at, due_at, wake_at, reason`
+pub(crate) fn task(cells: &mut dyn Cells) -> Result<Task> {
+    Ok(Task {
+        no: TaskNo(cells.long()?),
+        tenant: TenantNo(cells.number()?),
+        id: cells.text()?,
+        digest: cells.array()?,
+        status: cells.state(TaskStatus::from_number)?,
+        mode: cells.state(mode_from_number)?,
+        priority: cells.state(Priority::from_number)?,
+        total: cells.number()?,
+        unfinished: cells.number()?,
+        failed: cells.number()?,
+        in_review: cells.number()?,
+        events: cells.number()?,
+        created_at: Time(cells.long()?),
+        started_at: cells.time()?,
+        ended_at: cells.time()?,
+        due_at: cells.time()?,
+        wake_at: cells.time()?,
+        reason: cells.text()?,
+    })
+}
+
+fn mode_from_number(number: u8) -> Option<Mode> {
+    [Mode::Auto, Mode::Manual].into_iter().find(|mode| *mode as u8 == number)
+}
+
+/// `task_no, idx, state, route, priority, pending, failures, attempts, losses, held, queued, lease,
+/// session_no, outcome, wake_at, since`
+pub(crate) fn subtask(cells: &mut dyn Cells) -> Result<(TaskNo, Index, Subtask)> {
+    let (task, index) = place(cells)?;
+    let row = Subtask {
+        state: cells.state(SubtaskState::from_number)?,
+        route: RouteNo(cells.long()?),
+        priority: cells.state(Priority::from_number)?,
+        pending: cells.number()?,
+        failures: cells.number()?,
+        attempts: cells.number()?,
+        losses: cells.number()?,
+        held: cells.long()? != 0,
+        queued: cells.integer()?,
+        lease: cells.integer()?.map(LeaseId),
+        session: cells.integer()?.map(SessionNo),
+        outcome: cells.integer()?.map(outcome).transpose()?,
+        wake_at: cells.time()?,
+        since: Time(cells.long()?),
+    };
+    Ok((task, index, row))
+}
+
+fn outcome(number: i64) -> Result<Outcome> {
+    u8::try_from(number)
+        .ok()
+        .and_then(Outcome::from_number)
+        .ok_or_else(|| StoreError::Corrupt(format!("{number} is no known outcome")))
+}
+
+/// `task_no, idx`
+pub(crate) fn place(cells: &mut dyn Cells) -> Result<(TaskNo, Index)> {
+    Ok((TaskNo(cells.long()?), cells.number()?))
+}
+
+/// `no, tenant, replica, token, state, opened_at, wake_at, declaration`; an empty declaration was not asked
+/// for.
+pub(crate) fn session(cells: &mut dyn Cells) -> Result<Session> {
+    Ok(Session {
+        no: SessionNo(cells.long()?),
+        tenant: TenantNo(cells.number()?),
+        replica: ReplicaNo(cells.long()?),
+        token: cells.array()?,
+        state: cells.state(SessionState::from_number)?,
+        opened_at: Time(cells.long()?),
+        wake_at: cells.time()?,
+        declaration: match cells.text()?.as_str() {
+            "" => Arc::default(),
+            json => Arc::new(decode::<WorkerDeclaration>(json.as_bytes())?),
+        },
+    })
+}
+
+/// `no, tenant, agent, capabilities`
+pub(crate) fn route(cells: &mut dyn Cells) -> Result<Route> {
+    Ok(Route {
+        no: RouteNo(cells.long()?),
+        tenant: TenantNo(cells.number()?),
+        spec: RouteSpec { agent: cells.text()?, capabilities: decode(cells.text()?.as_bytes())? },
+    })
+}
+
+/// `task_no, tenant, id, title, request, nodes`
+pub(crate) fn plan(cells: &mut dyn Cells) -> Result<PlanRecord> {
+    let (task, tenant, id) = (TaskNo(cells.long()?), TenantNo(cells.number()?), cells.text()?);
+    let title = cells.text()?;
+    let words: Words<'_> = decode(&cells.bytes()?)?;
+    let metadata =
+        words.metadata.map_or_else(Bytes::new, |json| Bytes::from(String::from(Box::<str>::from(json))));
+    let request = Request { title, description: words.description.into_owned(), metadata };
+    let nodes: Vec<Node> = decode(&cells.bytes()?)?;
+    Ok(PlanRecord { task, tenant, id, request, plan: Arc::new(Plan::from_nodes(nodes)) })
+}
+
+/// `no, id, title, priority, status, total, unfinished, created_at, started_at, ended_at`
+pub(crate) fn summary(cells: &mut dyn Cells) -> Result<TaskSummary> {
+    Ok(TaskSummary {
+        no: TaskNo(cells.long()?),
+        id: cells.text()?,
+        title: cells.text()?,
+        priority: cells.state(Priority::from_number)?,
+        status: cells.state(TaskStatus::from_number)?,
+        total: cells.number()?,
+        unfinished: cells.number()?,
+        created_at: Time(cells.long()?),
+        started_at: cells.time()?,
+        ended_at: cells.time()?,
+    })
+}
+
+/// `task_no, idx, tenant, body, artifacts`
+pub(crate) fn output(cells: &mut dyn Cells) -> Result<Output> {
+    let (task, index) = place(cells)?;
+    Ok(Output {
+        tenant: TenantNo(cells.number()?),
+        task,
+        index,
+        body: Bytes::from(cells.bytes()?),
+        artifacts: decode::<Vec<Artifact>>(cells.text()?.as_bytes())?,
+    })
+}
+
+/// `tenant, declaration, seen_at`
+pub(crate) fn agent(cells: &mut dyn Cells) -> Result<AgentSeen> {
+    Ok(AgentSeen {
+        tenant: TenantNo(cells.number()?),
+        declaration: decode(cells.text()?.as_bytes())?,
+        at: Time(cells.long()?),
+    })
+}
+
+/// Appends one row's events (`body`) that are numbered above `after`.
+pub(crate) fn events(cells: &mut dyn Cells, after: u64, into: &mut Vec<Event>) -> Result<()> {
+    let batch: Vec<Event> = decode(&cells.bytes()?)?;
+    into.extend(batch.into_iter().filter(|event| event.number > after));
+    Ok(())
+}
+
+/// A request without its title, which lists show and which therefore has a column.
+#[derive(Serialize, Deserialize)]
+struct Words<'a> {
+    description: std::borrow::Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    metadata: Option<Box<RawValue>>,
+}
+
+/// `plans.request`. Metadata is kept to the byte, but for white space around it; empty stays empty.
+pub(crate) fn request(request: &Request) -> Result<Vec<u8>> {
+    let metadata = match request.metadata.as_ref() {
+        b"" => None,
+        json => Some(
+            serde_json::from_slice::<Box<RawValue>>(json)
+                .map_err(|error| StoreError::Refused(format!("metadata is not JSON: {error}")))?,
+        ),
+    };
+    encode(&Words { description: request.description.as_str().into(), metadata })
+}
+
+/// The day whose partition holds what happened at `at`.
+pub(crate) fn day(at: Time) -> i64 {
+    at.0.div_euclid(DAY_MS)
+}
+
+/// The first and last number of a batch's events, and when they happened; `None` when there are none.
+pub(crate) fn span(history: &History) -> Option<(u64, u64, Time)> {
+    let (first, last) = (history.events.first()?, history.events.last()?);
+    Some((first.number, last.number, first.at))
+}
+
+/// The digest that makes a route unique per tenant: capabilities may be too long for an index.
+pub(crate) fn route_digest(spec: &RouteSpec) -> Result<[u8; 32]> {
+    encode(&(&spec.agent, &spec.capabilities)).map(|json| *blake3::hash(&json).as_bytes())
+}
+
+/// JSON, in bytes.
+pub(crate) fn encode(value: &(impl Serialize + ?Sized)) -> Result<Vec<u8>> {
+    serde_json::to_vec(value)
+        .map_err(|error| StoreError::Refused(format!("cannot be written as JSON: {error}")))
+}
+
+/// JSON, as text.
+pub(crate) fn encode_text(value: &(impl Serialize + ?Sized)) -> Result<String> {
+    serde_json::to_string(value)
+        .map_err(|error| StoreError::Refused(format!("cannot be written as JSON: {error}")))
+}
+
+fn decode<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T> {
+    serde_json::from_slice(json).map_err(|error| StoreError::Corrupt(error.to_string()))
+}

@@ -1,0 +1,2 @@
+-- ?1 name
+select value from counters where name = ?1

@@ -1,0 +1,1 @@
+select no from replicas order by no

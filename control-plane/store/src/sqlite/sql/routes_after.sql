@@ -1,0 +1,2 @@
+-- ?1 number
+select no, tenant, agent, capabilities from routes where no > ?1 order by no

@@ -1,0 +1,1 @@
+select coalesce(sum(stamp), 0), count(*) from sessions

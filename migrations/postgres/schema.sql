@@ -1,0 +1,201 @@
+CREATE TABLE public.agents (
+    tenant integer NOT NULL,
+    name text NOT NULL COLLATE pg_catalog."C",
+    seen_at bigint NOT NULL,
+    declaration text NOT NULL
+)
+WITH (fillfactor='80', autovacuum_vacuum_threshold='200', autovacuum_vacuum_scale_factor='0.02');
+
+CREATE TABLE public.history (
+    task_no bigint NOT NULL,
+    first bigint NOT NULL,
+    last bigint NOT NULL,
+    at bigint NOT NULL,
+    day integer NOT NULL,
+    tenant integer NOT NULL,
+    body bytea NOT NULL
+)
+PARTITION BY RANGE (day);
+
+CREATE TABLE public.history_default (
+    task_no bigint NOT NULL,
+    first bigint NOT NULL,
+    last bigint NOT NULL,
+    at bigint NOT NULL,
+    day integer NOT NULL,
+    tenant integer NOT NULL,
+    body bytea NOT NULL
+);
+
+CREATE TABLE public.outputs (
+    task_no bigint NOT NULL,
+    idx integer NOT NULL,
+    tenant integer NOT NULL,
+    body bytea NOT NULL,
+    artifacts text NOT NULL
+);
+
+CREATE TABLE public.plans (
+    task_no bigint NOT NULL,
+    tenant integer NOT NULL,
+    title text NOT NULL,
+    request bytea NOT NULL,
+    nodes bytea NOT NULL
+);
+
+CREATE SEQUENCE public.replica_numbers
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+CREATE TABLE public.replicas (
+    no bigint NOT NULL,
+    joined_at bigint NOT NULL,
+    beat_at bigint NOT NULL
+)
+WITH (fillfactor='50', autovacuum_vacuum_threshold='100', autovacuum_vacuum_scale_factor='0');
+
+CREATE TABLE public.routes (
+    no bigint NOT NULL,
+    tenant integer NOT NULL,
+    agent text NOT NULL,
+    capabilities text NOT NULL,
+    digest bytea NOT NULL
+);
+
+CREATE TABLE public.schema_migrations (
+    number integer NOT NULL,
+    name text NOT NULL,
+    digest text NOT NULL
+);
+
+CREATE TABLE public.sessions (
+    no bigint NOT NULL,
+    replica bigint NOT NULL,
+    opened_at bigint NOT NULL,
+    wake_at bigint,
+    stamp bigint NOT NULL,
+    tenant integer NOT NULL,
+    state smallint NOT NULL,
+    token bytea NOT NULL,
+    declaration text NOT NULL
+)
+WITH (fillfactor='80', autovacuum_vacuum_threshold='200', autovacuum_vacuum_scale_factor='0.02');
+
+CREATE SEQUENCE public.stamps
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+CREATE TABLE public.subtasks (
+    task_no bigint NOT NULL,
+    route bigint NOT NULL,
+    queued bigint,
+    lease bigint,
+    session_no bigint,
+    wake_at bigint,
+    since bigint NOT NULL,
+    idx integer NOT NULL,
+    tenant integer NOT NULL,
+    pending integer NOT NULL,
+    failures integer NOT NULL,
+    attempts integer NOT NULL,
+    losses integer NOT NULL,
+    state smallint NOT NULL,
+    priority smallint NOT NULL,
+    outcome smallint,
+    held boolean NOT NULL
+)
+WITH (fillfactor='80', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_scale_factor='0.02', autovacuum_analyze_scale_factor='0.05');
+
+CREATE TABLE public.tasks (
+    no bigint NOT NULL,
+    events bigint NOT NULL,
+    created_at bigint NOT NULL,
+    started_at bigint,
+    ended_at bigint,
+    due_at bigint,
+    wake_at bigint,
+    tenant integer NOT NULL,
+    total integer NOT NULL,
+    unfinished integer NOT NULL,
+    failed integer NOT NULL,
+    in_review integer NOT NULL,
+    status smallint NOT NULL,
+    mode smallint NOT NULL,
+    priority smallint NOT NULL,
+    id text NOT NULL COLLATE pg_catalog."C",
+    digest bytea NOT NULL,
+    reason text NOT NULL
+)
+WITH (fillfactor='80', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_scale_factor='0.02', autovacuum_analyze_scale_factor='0.05');
+
+CREATE TABLE public.tenants (
+    no integer NOT NULL,
+    name text NOT NULL
+);
+
+ALTER TABLE ONLY public.history ATTACH PARTITION public.history_default DEFAULT;
+
+ALTER TABLE ONLY public.agents
+    ADD CONSTRAINT agents_pkey PRIMARY KEY (tenant, name);
+
+ALTER TABLE ONLY public.history
+    ADD CONSTRAINT history_pkey PRIMARY KEY (task_no, last, day);
+
+ALTER TABLE ONLY public.history_default
+    ADD CONSTRAINT history_default_pkey PRIMARY KEY (task_no, last, day);
+
+ALTER TABLE ONLY public.outputs
+    ADD CONSTRAINT outputs_pkey PRIMARY KEY (task_no, idx);
+
+ALTER TABLE ONLY public.plans
+    ADD CONSTRAINT plans_pkey PRIMARY KEY (task_no);
+
+ALTER TABLE ONLY public.replicas
+    ADD CONSTRAINT replicas_pkey PRIMARY KEY (no);
+
+ALTER TABLE ONLY public.routes
+    ADD CONSTRAINT routes_pkey PRIMARY KEY (no);
+
+ALTER TABLE ONLY public.routes
+    ADD CONSTRAINT routes_spec UNIQUE (tenant, digest);
+
+ALTER TABLE ONLY public.schema_migrations
+    ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (number);
+
+ALTER TABLE ONLY public.sessions
+    ADD CONSTRAINT sessions_pkey PRIMARY KEY (no);
+
+ALTER TABLE ONLY public.subtasks
+    ADD CONSTRAINT subtasks_pkey PRIMARY KEY (task_no, idx);
+
+ALTER TABLE ONLY public.tasks
+    ADD CONSTRAINT tasks_id UNIQUE (tenant, id);
+
+ALTER TABLE ONLY public.tasks
+    ADD CONSTRAINT tasks_pkey PRIMARY KEY (no);
+
+ALTER TABLE ONLY public.tenants
+    ADD CONSTRAINT tenants_name UNIQUE (name);
+
+ALTER TABLE ONLY public.tenants
+    ADD CONSTRAINT tenants_pkey PRIMARY KEY (no);
+
+CREATE INDEX sessions_waking ON public.sessions USING btree (wake_at) WHERE (wake_at IS NOT NULL);
+
+CREATE INDEX subtasks_in_line ON public.subtasks USING btree (route, priority DESC, queued, task_no, idx) WHERE (queued IS NOT NULL);
+
+CREATE INDEX subtasks_leased ON public.subtasks USING btree (session_no) WHERE (session_no IS NOT NULL);
+
+CREATE INDEX subtasks_waking ON public.subtasks USING btree (wake_at) WHERE (wake_at IS NOT NULL);
+
+CREATE INDEX tasks_listed ON public.tasks USING btree (tenant, status, no DESC);
+
+CREATE INDEX tasks_waking ON public.tasks USING btree (wake_at) WHERE (wake_at IS NOT NULL);
+
+ALTER INDEX public.history_pkey ATTACH PARTITION public.history_default_pkey;
