@@ -1,0 +1,449 @@
+//! The loop every change goes through: gather commands, close the batch when the inbox is empty or full,
+//! decide and commit it, then act. One per replica, on a thread of its own.
+//!
+//! Nothing leaves this loop before its batch is durable. Whatever is sent from here may be lost.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use downbeat_core::{
+    command::{Command, Reply, Verdict, WorkResult},
+    effect::Assignment,
+    id::{LeaseAt, ReplicaNo, RouteNo, SessionNo},
+    session::{Session, WorkerDeclaration},
+};
+use downbeat_store::{Route, Store, StoreError, Tick, Writer};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    docs::Docs,
+    failure::Failure,
+    replica::{Failure as StepFailure, Held, Member, Mono, Outbound, Replica, Step},
+    ticker::Hint,
+    watch::Watch,
+};
+
+/// Commands decided in one batch: at this size the database's cost per command no longer falls.
+const BATCH_COMMANDS_MAX: usize = 512;
+/// Rows a batch may create: one plan of the largest size still fits.
+const BATCH_ROWS_MAX: usize = 20_000;
+/// Waiting commands; senders wait when it is full.
+pub(crate) const INBOX_MAX: usize = 4_096;
+/// Places read from a route's line in one scan.
+const SCAN_LIMIT: u32 = 1_024;
+/// Waits between tries while the database is away.
+const RETRY_MIN: Duration = Duration::from_millis(20);
+const RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// Where a command's outcome goes.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Caller(oneshot::Sender<Result<Reply, Failure>>),
+    /// To the worker that sent the result.
+    Worker {
+        session: SessionNo,
+        at: LeaseAt,
+    },
+    Nobody,
+}
+
+/// What the committer is told.
+#[derive(Debug)]
+pub(crate) enum Input {
+    Command {
+        command: Command,
+        answer: Answer,
+    },
+    Connect(Connect),
+    /// The stream with this generation is gone.
+    Disconnect {
+        session: SessionNo,
+        generation: u64,
+    },
+    Heartbeat {
+        session: SessionNo,
+        in_flight: Vec<LeaseAt>,
+    },
+    Acknowledge {
+        session: SessionNo,
+        leases: Vec<LeaseAt>,
+    },
+    Progress {
+        session: SessionNo,
+        at: LeaseAt,
+        message: String,
+    },
+    Results {
+        session: SessionNo,
+        results: Vec<(LeaseAt, WorkResult)>,
+    },
+    /// The worker stopped what was revoked.
+    Freed {
+        session: SessionNo,
+        leases: Vec<LeaseAt>,
+    },
+    Routes(Vec<Route>),
+    Tick(Tick),
+    Sessions {
+        sessions: Vec<Session>,
+        live: Vec<ReplicaNo>,
+    },
+    LookAtSessions,
+    /// Another replica has somebody in line for these.
+    InLine(Vec<RouteNo>),
+    /// The leases that the rows give to the sessions connected here.
+    Leases(Vec<(SessionNo, LeaseAt)>),
+}
+
+/// A session whose stream is connected.
+#[derive(Debug)]
+pub(crate) struct Connect {
+    pub(crate) session: SessionNo,
+    pub(crate) generation: u64,
+    pub(crate) tenant: downbeat_core::id::TenantNo,
+    pub(crate) declaration: Arc<WorkerDeclaration>,
+    pub(crate) holds: Vec<Held>,
+    pub(crate) link: mpsc::Sender<ToWorker>,
+}
+
+/// What a session's stream is to tell its worker.
+#[derive(Debug)]
+pub(crate) enum ToWorker {
+    Assign(Vec<Assignment>),
+    Acks(Vec<Ack>),
+    Cancel(Vec<LeaseAt>),
+    Drain,
+}
+
+/// The answer to one result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ack {
+    pub(crate) at: LeaseAt,
+    /// `Err`: refused; the text says why.
+    pub(crate) verdict: Result<Verdict, String>,
+}
+
+/// What the loop works with.
+pub(crate) struct Committer {
+    pub(crate) replica: Replica,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) docs: Arc<Docs>,
+    pub(crate) watch: Arc<Watch>,
+    pub(crate) hints: mpsc::Sender<Hint>,
+    /// Ends the loop, also while the database is away.
+    pub(crate) stop: CancellationToken,
+    links: HashMap<SessionNo, Link>,
+    /// The last batch gave out leases and there is room for more: go on without waiting.
+    more_to_place: bool,
+    start: Instant,
+}
+
+struct Link {
+    generation: u64,
+    sender: mpsc::Sender<ToWorker>,
+}
+
+/// A batch being gathered: commands, and where each outcome goes.
+#[derive(Default)]
+struct Pending {
+    commands: Vec<Command>,
+    answers: Vec<Answer>,
+}
+
+impl Pending {
+    fn push(&mut self, command: Command, answer: Answer) {
+        self.commands.push(command);
+        self.answers.push(answer);
+    }
+
+    /// Commands whose outcome nobody waits for.
+    fn extend(&mut self, commands: Vec<Command>) {
+        commands.into_iter().for_each(|command| self.push(command, Answer::Nobody));
+    }
+
+    fn drop_abandoned(&mut self) {
+        let kept = std::mem::take(self);
+        for (command, answer) in kept.commands.into_iter().zip(kept.answers) {
+            if !matches!(&answer, Answer::Caller(caller) if caller.is_closed()) {
+                self.push(command, answer);
+            }
+        }
+    }
+}
+
+impl Committer {
+    pub(crate) fn new(
+        replica: Replica,
+        store: Arc<dyn Store>,
+        docs: Arc<Docs>,
+        watch: Arc<Watch>,
+        hints: mpsc::Sender<Hint>,
+        stop: CancellationToken,
+    ) -> Committer {
+        let (links, start) = (HashMap::new(), Instant::now());
+        Committer { replica, store, docs, watch, hints, stop, links, more_to_place: false, start }
+    }
+
+    /// Runs until `Stop`, or until every sender is gone.
+    pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Input>) {
+        let mut writer: Option<Box<dyn Writer>> = None;
+        let mut batch = Pending::default();
+        let stop = self.stop.clone();
+        while let Some(Some(first)) = stop.run_until_cancelled(self.next(&mut inbox)).await {
+            let mut rows = 0;
+            let mut input = first;
+            while let Some(given) = input.take() {
+                rows += self.take(given, &mut batch);
+                if batch.commands.len() >= BATCH_COMMANDS_MAX || rows >= BATCH_ROWS_MAX {
+                    break;
+                }
+                input = inbox.try_recv().ok();
+            }
+            let room = BATCH_COMMANDS_MAX.saturating_sub(batch.commands.len()).max(1);
+            let (due, sick) = self.replica.due(self.now(), room);
+            batch.extend(due);
+            for session in sick {
+                tracing::warn!(%session, "a worker does not acknowledge what it is sent; closing its stream");
+                self.evict(session);
+            }
+            self.commit(&mut writer, &mut batch).await;
+        }
+    }
+
+    /// The next input; `Some(None)` when it is time for something that nobody has to say.
+    async fn next(&mut self, inbox: &mut mpsc::Receiver<Input>) -> Option<Option<Input>> {
+        if let Ok(input) = inbox.try_recv() {
+            return Some(Some(input));
+        }
+        if self.more_to_place {
+            return Some(None);
+        }
+        let now = self.now();
+        let timer = self.replica.next_due().into_iter().chain(self.replica.next_look(now)).min();
+        let Some(at) = timer else { return inbox.recv().await.map(Some) };
+        // One millisecond more, so that the database's clock has passed the time too.
+        let wait = Duration::from_millis(at.since_ms(now) + 1);
+        match tokio::time::timeout(wait, inbox.recv()).await {
+            Ok(input) => input.map(Some),
+            Err(_) => Some(None),
+        }
+    }
+
+    /// Takes up one input; gives the rows it may create.
+    fn take(&mut self, input: Input, batch: &mut Pending) -> usize {
+        let now = self.now();
+        let mut commands: Vec<Command> = Vec::new();
+        match input {
+            Input::Command { command, answer } => {
+                let rows = match &command {
+                    Command::Submit(submit) => submit.plan.nodes().len(),
+                    _ => 0,
+                };
+                batch.push(command, answer);
+                return rows;
+            }
+            Input::Connect(connect) => commands = self.connect(connect, now),
+            Input::Disconnect { session, generation } => {
+                if self.links.get(&session).is_some_and(|link| link.generation == generation) {
+                    self.links.remove(&session);
+                    commands.extend(self.replica.disconnect(session));
+                }
+            }
+            Input::Heartbeat { session, in_flight } => {
+                commands = self.replica.heartbeat(session, &in_flight, now);
+            }
+            Input::Acknowledge { session, leases } => self.replica.acknowledge(session, &leases, now),
+            Input::Progress { session, at, message } => self.replica.progress(session, at, message, now),
+            Input::Results { session, results } => {
+                let leases: Vec<LeaseAt> = results.iter().map(|(at, _)| *at).collect();
+                self.replica.free(session, &leases, now);
+                for (at, result) in results {
+                    let command = Command::Finish { at, session, result };
+                    batch.push(command, Answer::Worker { session, at });
+                }
+            }
+            Input::Freed { session, leases } => self.replica.free(session, &leases, now),
+            Input::Routes(routes) => self.replica.learn_routes(routes),
+            Input::Tick(tick) => commands = self.replica.tick(&tick, now),
+            Input::Sessions { sessions, live } => {
+                let (asked, out) = self.replica.reconcile(&sessions, &live);
+                commands = asked;
+                self.act(out);
+            }
+            Input::LookAtSessions => self.hint(Hint::LookAtSessions),
+            Input::InLine(routes) => self.replica.look_again(routes),
+            Input::Leases(leases) => commands = self.replica.reconcile_leases(&leases),
+        }
+        batch.extend(commands);
+        0
+    }
+
+    fn connect(&mut self, connect: Connect, now: Mono) -> Vec<Command> {
+        let Connect { session, generation, tenant, declaration, holds, link } = connect;
+        self.links.insert(session, Link { generation, sender: link });
+        self.replica.connect(session, Member::new(tenant, declaration, &holds, now), now)
+    }
+
+    /// Decides the batch, however long the database is away, and acts on it.
+    async fn commit(&mut self, writer: &mut Option<Box<dyn Writer>>, batch: &mut Pending) {
+        let mut wait = RETRY_MIN;
+        let mut away = false;
+        loop {
+            match self.step(writer, batch).await {
+                Ok(None) => {
+                    self.more_to_place = false;
+                    break;
+                }
+                Ok(Some(step)) => {
+                    let placed = step.out.iter().any(|out| matches!(out, Outbound::Assign(_)));
+                    self.more_to_place = placed && self.replica.has_placeable();
+                    self.answer(std::mem::take(batch), step.replies);
+                    self.act(step.out);
+                    break;
+                }
+                Err(error) => {
+                    if !away {
+                        tracing::warn!(%error, commands = batch.commands.len(), "the database is away; trying again");
+                    }
+                    away = true;
+                    if let StoreError::Unavailable { commit_unknown: true, .. } = error {
+                        self.hint(Hint::LookAtLeases);
+                    }
+                    if !error.is_transient() {
+                        let failure = Failure::from(error);
+                        let poison = || Err(StepFailure::Poison(failure.to_string()));
+                        let replies = batch.commands.iter().map(|_| poison()).collect();
+                        self.answer(std::mem::take(batch), replies);
+                        break;
+                    }
+                    // Who stopped waiting was told to come back; what nobody waits for goes on.
+                    batch.drop_abandoned();
+                    if self.stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+                        return;
+                    }
+                    wait = (wait * 2).min(RETRY_MAX);
+                }
+            }
+        }
+        if away {
+            tracing::info!("the database is back");
+            self.replica.excuse(self.now());
+        }
+        if self.replica.has_doubts() {
+            self.hint(Hint::LookAtSessions);
+        }
+    }
+
+    async fn step(
+        &mut self,
+        writer: &mut Option<Box<dyn Writer>>,
+        batch: &Pending,
+    ) -> Result<Option<Step>, StoreError> {
+        let now = self.now();
+        for (route, from) in self.replica.wants(now) {
+            let found = self.store.ready(route, from, SCAN_LIMIT).await?;
+            self.replica.scanned(route, from, SCAN_LIMIT as usize, found);
+        }
+        if batch.commands.is_empty() && !self.replica.has_placeable() {
+            return Ok(None);
+        }
+        let writer = match writer {
+            Some(writer) => writer,
+            none => none.insert(self.store.writer().await?),
+        };
+        let step = self.replica.step(&*self.store, writer.as_mut(), &self.docs, &batch.commands, now).await?;
+        Ok(Some(step))
+    }
+
+    fn answer(&mut self, batch: Pending, replies: Vec<Result<Reply, StepFailure>>) {
+        let mut acks: BTreeMap<SessionNo, Vec<Ack>> = BTreeMap::new();
+        for (answer, reply) in batch.answers.into_iter().zip(replies) {
+            match answer {
+                Answer::Caller(caller) => {
+                    // A caller that went away is no failure.
+                    let _ = caller.send(reply.map_err(|failure| match failure {
+                        StepFailure::Reject(reject) => Failure::Reject(reject),
+                        StepFailure::Poison(message) => Failure::Internal(message),
+                    }));
+                }
+                Answer::Worker { session, at } => {
+                    let verdict = match reply {
+                        Ok(Reply::Verdict(verdict)) => Ok(verdict),
+                        Ok(other) => Err(format!("unexpected reply {other:?}")),
+                        Err(StepFailure::Reject(reject)) => Err(reject.to_string()),
+                        Err(StepFailure::Poison(message)) => Err(message),
+                    };
+                    acks.entry(session).or_default().push(Ack { at, verdict });
+                }
+                Answer::Nobody => {}
+            }
+        }
+        for (session, acks) in acks {
+            self.tell(session, ToWorker::Acks(acks));
+        }
+    }
+
+    fn act(&mut self, out: Vec<Outbound>) {
+        let mut assigns: BTreeMap<SessionNo, Vec<Assignment>> = BTreeMap::new();
+        let mut cancels: BTreeMap<SessionNo, Vec<LeaseAt>> = BTreeMap::new();
+        let mut unplaced = Vec::new();
+        let mut changed = Vec::new();
+        for outbound in out {
+            match outbound {
+                Outbound::Assign(assignment) => {
+                    assigns.entry(assignment.session).or_default().push(assignment);
+                }
+                Outbound::Revoke { session, at } => cancels.entry(session).or_default().push(at),
+                Outbound::Drain { session } => self.tell(session, ToWorker::Drain),
+                Outbound::Evict { session } => self.evict(session),
+                Outbound::Changed { task, .. } => {
+                    self.watch.changed(task);
+                    changed.push(task);
+                }
+                Outbound::Unplaced { route } => unplaced.push(route),
+            }
+        }
+        for (session, assignments) in assigns {
+            self.tell(session, ToWorker::Assign(assignments));
+        }
+        for (session, leases) in cancels {
+            self.tell(session, ToWorker::Cancel(leases));
+        }
+        unplaced.dedup();
+        if !changed.is_empty() || !unplaced.is_empty() {
+            self.hint(Hint::Others { routes: unplaced, tasks: changed });
+        }
+    }
+
+    /// A stream that does not take its messages is sick: it is closed, and the worker comes back.
+    fn tell(&mut self, session: SessionNo, message: ToWorker) {
+        if let Some(link) = self.links.get(&session)
+            && link.sender.try_send(message).is_err()
+        {
+            tracing::warn!(%session, "a worker does not read its stream; closing it");
+            self.evict(session);
+        }
+    }
+
+    /// Closes the stream. Its end comes back as a `Disconnect`, unless the seat is empty by then.
+    fn evict(&mut self, session: SessionNo) {
+        if self.links.remove(&session).is_some()
+            && let Some(command) = self.replica.disconnect(session)
+        {
+            self.hint(Hint::Command(command));
+        }
+    }
+
+    fn hint(&self, hint: Hint) {
+        // A full channel means that a look is on its way anyway.
+        let _ = self.hints.try_send(hint);
+    }
+
+    fn now(&self) -> Mono {
+        Mono(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+}

@@ -1,0 +1,189 @@
+//! What never changes, kept in memory: plans, requests, and outputs of finished subtasks. A cache by bytes;
+//! what is not in it is read from the store.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    hash::Hash,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+use downbeat_core::{
+    event::Artifact,
+    id::{Index, TaskNo},
+    plan::Plan,
+    rows::Output,
+};
+use downbeat_store::{PlanRecord, Store, StoreError};
+
+/// Half of what plans may take; a plan of 10,000 subtasks with small inputs is about 4 MB.
+const PLAN_BYTES: usize = 64 << 20;
+/// Half of what outputs may take.
+const OUTPUT_BYTES: usize = 64 << 20;
+/// What a node and its dependents take beside their texts.
+const NODE_BYTES: usize = 300;
+
+/// What a subtask delivered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delivered {
+    /// JSON text; empty: null.
+    pub body: Bytes,
+    pub artifacts: Vec<Artifact>,
+}
+
+/// The cache, shared by the committer, the sessions and the faces.
+#[derive(Debug)]
+pub struct Docs {
+    plans: Mutex<Generations<TaskNo, Arc<PlanRecord>>>,
+    outputs: Mutex<Generations<(TaskNo, Index), Delivered>>,
+}
+
+impl Default for Docs {
+    fn default() -> Docs {
+        Docs {
+            plans: Mutex::new(Generations::new(PLAN_BYTES)),
+            outputs: Mutex::new(Generations::new(OUTPUT_BYTES)),
+        }
+    }
+}
+
+impl Docs {
+    /// The plans of those tasks that exist.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn plans(
+        &self,
+        store: &dyn Store,
+        tasks: &BTreeSet<TaskNo>,
+    ) -> Result<BTreeMap<TaskNo, Arc<Plan>>, StoreError> {
+        let mut found = BTreeMap::new();
+        let mut missing = Vec::new();
+        {
+            let mut plans = lock(&self.plans);
+            for task in tasks {
+                match plans.get(task) {
+                    Some(record) => drop(found.insert(*task, Arc::clone(&record.plan))),
+                    None => missing.push(*task),
+                }
+            }
+        }
+        if !missing.is_empty() {
+            for record in store.plans(&missing).await? {
+                found.insert(record.task, Arc::clone(&record.plan));
+                self.learn_plan(record);
+            }
+        }
+        Ok(found)
+    }
+
+    /// A task's plan with its request.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn record(
+        &self,
+        store: &dyn Store,
+        task: TaskNo,
+    ) -> Result<Option<Arc<PlanRecord>>, StoreError> {
+        if let Some(record) = lock(&self.plans).get(&task) {
+            return Ok(Some(record));
+        }
+        let Some(record) = store.plans(&[task]).await?.pop() else { return Ok(None) };
+        Ok(Some(self.learn_plan(record)))
+    }
+
+    /// What these subtasks delivered, in the order asked; `None`: nothing that was kept.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn outputs(
+        &self,
+        store: &dyn Store,
+        task: TaskNo,
+        indexes: &[Index],
+    ) -> Result<Vec<Option<Delivered>>, StoreError> {
+        let mut found: Vec<Option<Delivered>> = {
+            let mut outputs = lock(&self.outputs);
+            indexes.iter().map(|index| outputs.get(&(task, *index))).collect()
+        };
+        let missing: Vec<(TaskNo, Index)> = indexes
+            .iter()
+            .zip(&found)
+            .filter(|(_, delivered)| delivered.is_none())
+            .map(|(index, _)| (task, *index))
+            .collect();
+        if !missing.is_empty() {
+            let mut read: HashMap<Index, Output> =
+                store.outputs(&missing).await?.into_iter().map(|output| (output.index, output)).collect();
+            for (index, delivered) in indexes.iter().zip(&mut found) {
+                if delivered.is_none() {
+                    *delivered =
+                        read.remove(index).map(|o| Delivered { body: o.body, artifacts: o.artifacts });
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Remembers an accepted plan.
+    pub fn learn_plan(&self, record: PlanRecord) -> Arc<PlanRecord> {
+        let record = Arc::new(record);
+        let texts: usize = record
+            .plan
+            .nodes()
+            .iter()
+            .map(|node| node.input.as_ref().map_or(0, |input| input.get().len()) + NODE_BYTES)
+            .sum();
+        let request = &record.request;
+        let bytes = texts + request.title.len() + request.description.len() + request.metadata.len();
+        lock(&self.plans).insert(record.task, Arc::clone(&record), bytes);
+        record
+    }
+
+    /// Remembers a durable output.
+    pub fn learn_output(&self, task: TaskNo, index: Index, body: Bytes, artifacts: Vec<Artifact>) {
+        let bytes = NODE_BYTES + body.len() + artifacts.len() * NODE_BYTES;
+        lock(&self.outputs).insert((task, index), Delivered { body, artifacts }, bytes);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Two generations: when the young one is full, the old one goes and the young one becomes old. What is
+/// asked for moves back into the young one.
+#[derive(Debug)]
+struct Generations<K, V> {
+    young: HashMap<K, (V, usize)>,
+    old: HashMap<K, (V, usize)>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl<K: Eq + Hash + Copy, V: Clone> Generations<K, V> {
+    fn new(bytes_max: usize) -> Generations<K, V> {
+        Generations { young: HashMap::new(), old: HashMap::new(), bytes: 0, bytes_max }
+    }
+
+    fn get(&mut self, key: &K) -> Option<V> {
+        if let Some((value, _)) = self.young.get(key) {
+            return Some(value.clone());
+        }
+        let (value, bytes) = self.old.remove(key)?;
+        self.insert(*key, value.clone(), bytes);
+        Some(value)
+    }
+
+    fn insert(&mut self, key: K, value: V, bytes: usize) {
+        if self.bytes + bytes > self.bytes_max {
+            self.old = std::mem::take(&mut self.young);
+            self.bytes = 0;
+        }
+        if let Some((_, before)) = self.young.insert(key, (value, bytes)) {
+            self.bytes -= before;
+        }
+        self.bytes += bytes;
+    }
+}

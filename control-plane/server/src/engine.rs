@@ -1,0 +1,517 @@
+//! The engine as every face sees it: typed requests in, views out. Reads go to the store; everything that
+//! changes something goes through the committer.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use downbeat_core::{
+    command::{Action, Command, Reply, Request, Submit},
+    event::What,
+    id::{Index, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
+    plan::{Draft, Plan, RouteSpec},
+    policy::Policy,
+    reject::Reject,
+    session::{AgentDeclaration, Session, SessionState},
+    subtask::SubtaskState,
+    task::{Mode, Priority, TaskStatus},
+    time::Time,
+};
+use downbeat_store::{ListTasks, PlanRecord, Store, TaskPage};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    committer::{Answer, Input},
+    docs::{Delivered, Docs},
+    failure::{Failure, RETRY_AFTER_MS},
+    planner::{PlanRequest, Planner},
+    registry::Registry,
+    replica::Liveness,
+    view::{AgentView, EventPage, EventView, Executed, Health, Submitted, TaskView, WorkerView},
+    watch::Watch,
+};
+
+/// A caller waits this long for its command to become durable before it is told to come back.
+const COMMIT_WAIT: Duration = Duration::from_secs(10);
+/// Events read at once when a whole history is put together.
+const EVENTS_PAGE: u32 = 10_000;
+/// A watcher looks for itself this often, in case nobody tells it.
+const WATCH_POLL: Duration = Duration::from_secs(2);
+
+/// A request to plan a task, checked field by field at the wire.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    pub tenant: TenantNo,
+    pub id: String,
+    /// Of the request as the client sent it.
+    pub digest: [u8; 32],
+    pub title: String,
+    pub description: String,
+    pub priority: Priority,
+    /// A JSON object.
+    pub metadata: Bytes,
+    pub deadline: Option<Time>,
+    pub due_at: Option<Time>,
+    /// `None`: the planner decomposes the request.
+    pub plan: Option<Vec<Draft>>,
+}
+
+/// A cheap handle; clone it freely.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) inbox: mpsc::Sender<Input>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) docs: Arc<Docs>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) watch: Arc<Watch>,
+    pub(crate) planner: Arc<dyn Planner>,
+    pub(crate) replica: ReplicaNo,
+    pub(crate) policy: Policy,
+    pub(crate) liveness: Liveness,
+    /// Cancelled when the process stops: streams end.
+    pub(crate) stop: CancellationToken,
+}
+
+impl Engine {
+    /// Plans a task, or finds that it exists.
+    ///
+    /// # Errors
+    /// `Invalid` with every problem of the plan; `Reject(TaskConflict)` when the id is taken by another
+    /// request; `Unavailable`.
+    pub async fn submit(&self, request: Submission) -> Result<Submitted, Failure> {
+        if let Some(task) = self.store.find_task(request.tenant, &request.id).await? {
+            let view = self.view(task, false).await?;
+            return if view.task.digest == request.digest {
+                Ok(Submitted { view, existed: true })
+            } else {
+                Err(Reject::TaskConflict(request.id).into())
+            };
+        }
+        let drafts = match request.plan {
+            Some(drafts) => drafts,
+            None => self.decompose(&request).await?,
+        };
+        Plan::check(&drafts).map_err(Failure::Invalid)?;
+        let plan = self.build(request.tenant, &request.id, request.priority, &drafts).await?;
+        let submit = Submit {
+            tenant: request.tenant,
+            id: request.id,
+            digest: request.digest,
+            priority: request.priority,
+            deadline: request.deadline,
+            due_at: request.due_at,
+            request: Request {
+                title: request.title,
+                description: request.description,
+                metadata: request.metadata,
+            },
+            plan: Arc::new(plan),
+        };
+        match self.decide(Command::Submit(Arc::new(submit))).await? {
+            Reply::Submitted { task, existed, .. } => {
+                Ok(Submitted { view: self.view(task, false).await?, existed })
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn decompose(&self, request: &Submission) -> Result<Vec<Draft>, Failure> {
+        let agents: Vec<AgentDeclaration> =
+            self.store.agents(request.tenant).await?.into_iter().map(|seen| seen.declaration).collect();
+        let asked = PlanRequest {
+            task_id: &request.id,
+            title: &request.title,
+            description: &request.description,
+            priority: request.priority,
+            metadata: &request.metadata,
+            agents: &agents,
+        };
+        self.planner.plan(&asked).await.map_err(Failure::Invalid)
+    }
+
+    async fn build(
+        &self,
+        tenant: TenantNo,
+        id: &str,
+        priority: Priority,
+        drafts: &[Draft],
+    ) -> Result<Plan, Failure> {
+        let specs: BTreeSet<RouteSpec> =
+            drafts.iter().map(|draft| RouteSpec::new(&draft.agent, &draft.capabilities)).collect();
+        let specs: Vec<RouteSpec> = specs.into_iter().collect();
+        let numbers = self.routes(tenant, &specs).await?;
+        let routes: BTreeMap<&RouteSpec, RouteNo> = specs.iter().zip(numbers).collect();
+        Ok(Plan::build(id, priority, self.policy.attempts_max, drafts, |spec| routes[spec]))
+    }
+
+    /// Interns routes, and lets the committer know new ones.
+    async fn routes(&self, tenant: TenantNo, specs: &[RouteSpec]) -> Result<Vec<RouteNo>, Failure> {
+        if let Some(known) = self.registry.known_routes(tenant, specs) {
+            return Ok(known);
+        }
+        let numbers = self.store.intern_routes(tenant, specs).await?;
+        let routes: Vec<_> = specs
+            .iter()
+            .zip(&numbers)
+            .map(|(spec, no)| downbeat_store::Route { no: *no, tenant, spec: spec.clone() })
+            .collect();
+        self.registry.learn_routes(&routes);
+        self.send(Input::Routes(routes)).await?;
+        Ok(numbers)
+    }
+
+    /// Starts a task, resumes it, or states anew what is held. `checkpoints` are keys or subtask ids.
+    ///
+    /// # Errors
+    /// `NotFound`, `Invalid` for unknown checkpoints, `Reject(TaskFinished)`, `Unavailable`.
+    pub async fn execute(
+        &self,
+        tenant: TenantNo,
+        id: &str,
+        mode: Mode,
+        checkpoints: &[String],
+    ) -> Result<Executed, Failure> {
+        let (task, record) = self.find(tenant, id).await?;
+        let mut places = BTreeSet::new();
+        let mut unknown = Vec::new();
+        for (i, name) in checkpoints.iter().enumerate() {
+            match record.plan.find(name) {
+                Some(index) => drop(places.insert(index)),
+                None => unknown.push(downbeat_core::plan::Violation::new(
+                    format!("checkpoints[{i}]"),
+                    format!("the plan has no subtask `{}`", name.escape_debug()),
+                )),
+            }
+        }
+        if !unknown.is_empty() {
+            return Err(Failure::Invalid(unknown));
+        }
+        let routes: BTreeSet<RouteNo> = record.plan.nodes().iter().map(|node| node.route).collect();
+        let (served, read) = self.registry.served(&*self.store, &routes).await?;
+        if !read.is_empty() {
+            self.send(Input::Routes(read)).await?;
+        }
+        match self.decide(Command::Execute { task, mode, checkpoints: places, served }).await? {
+            Reply::Executed { status, blocked } => {
+                Ok(Executed { id: id.to_owned(), status, record, blocked })
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// A whole task.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`.
+    pub async fn task(&self, tenant: TenantNo, id: &str, omit_outputs: bool) -> Result<TaskView, Failure> {
+        let (task, _) = self.find(tenant, id).await?;
+        self.view(task, !omit_outputs).await
+    }
+
+    /// A page of tasks, newest first.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn list(&self, list: &ListTasks) -> Result<TaskPage, Failure> {
+        Ok(self.store.list_tasks(list).await?)
+    }
+
+    /// Ends a task for good.
+    ///
+    /// # Errors
+    /// `NotFound`, `Reject(TaskFinished)` when it completed or failed before, `Unavailable`.
+    pub async fn cancel(&self, tenant: TenantNo, id: &str, reason: String) -> Result<TaskStatus, Failure> {
+        let (task, _) = self.find(tenant, id).await?;
+        self.status(Command::Cancel { task, reason }).await
+    }
+
+    /// No new leases until it is executed again.
+    ///
+    /// # Errors
+    /// `NotFound`, `Reject`, `Unavailable`.
+    pub async fn pause(&self, tenant: TenantNo, id: &str) -> Result<TaskStatus, Failure> {
+        let (task, _) = self.find(tenant, id).await?;
+        self.status(Command::Pause { task }).await
+    }
+
+    /// What a person does with one subtask (full id or key).
+    ///
+    /// # Errors
+    /// `NotFound`, `Reject(SubtaskState)`, `Unavailable`.
+    pub async fn review(
+        &self,
+        tenant: TenantNo,
+        id: &str,
+        subtask: &str,
+        action: Action,
+    ) -> Result<SubtaskState, Failure> {
+        let (task, index, _) = self.find_subtask(tenant, id, subtask).await?;
+        self.state(Command::Review { task, index, action }).await
+    }
+
+    /// Sends a subtask to another agent by hand; gives its full id.
+    ///
+    /// # Errors
+    /// `NotFound`, `Reject(SubtaskState)`, `Unavailable`.
+    pub async fn route_subtask(
+        &self,
+        tenant: TenantNo,
+        id: &str,
+        subtask: &str,
+        agent: &str,
+    ) -> Result<String, Failure> {
+        let (task, index, record) = self.find_subtask(tenant, id, subtask).await?;
+        let spec = RouteSpec::new(agent, &[]);
+        let route = self.routes(tenant, &[spec]).await?[0];
+        self.state(Command::Route { task, index, route }).await?;
+        Ok(record.plan.node(index).map(|node| node.id.clone()).unwrap_or_default())
+    }
+
+    /// What one subtask delivered.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`.
+    pub async fn output(&self, tenant: TenantNo, id: &str, subtask: &str) -> Result<Delivered, Failure> {
+        let (task, index, _) = self.find_subtask(tenant, id, subtask).await?;
+        let mut found = self.docs.outputs(&*self.store, task, &[index]).await?;
+        Ok(found.pop().flatten().unwrap_or_default())
+    }
+
+    /// Events numbered above `after`, at most about `limit`.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`.
+    pub async fn events(
+        &self,
+        tenant: TenantNo,
+        id: &str,
+        after: u64,
+        limit: u32,
+    ) -> Result<EventPage, Failure> {
+        let (task, record) = self.find(tenant, id).await?;
+        self.page(task, &record, after, limit).await
+    }
+
+    /// As [`events`](Engine::events), and waits until there is one, or the task has ended.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`.
+    pub async fn next_events(
+        &self,
+        tenant: TenantNo,
+        id: &str,
+        after: u64,
+        limit: u32,
+    ) -> Result<EventPage, Failure> {
+        let (task, record) = self.find(tenant, id).await?;
+        let mut changed = self.watch.subscribe(task);
+        loop {
+            let page = self.page(task, &record, after, limit).await?;
+            if page.end || !page.events.is_empty() {
+                return Ok(page);
+            }
+            // Both a hint and the poll lead to another look; only the look decides.
+            let _ = tokio::time::timeout(WATCH_POLL, changed.changed()).await;
+        }
+    }
+
+    async fn page(
+        &self,
+        task: TaskNo,
+        record: &PlanRecord,
+        after: u64,
+        limit: u32,
+    ) -> Result<EventPage, Failure> {
+        let mut events = self.store.events(task, after, limit).await?;
+        events.truncate(limit as usize);
+        let mut end = events
+            .last()
+            .is_some_and(|event| matches!(event.what, What::Task { status, .. } if status.is_terminal()));
+        if events.is_empty() {
+            let head = self.store.task(task).await?;
+            end = head.is_some_and(|head| head.task.status.is_terminal() && head.task.events <= after);
+        }
+        let named = |event: downbeat_core::event::Event| {
+            let node = event.what.index().and_then(|index| record.plan.node(index));
+            let (subtask_id, key) = node.map(|n| (n.id.clone(), n.key.clone())).unwrap_or_default();
+            EventView { event, subtask_id, key }
+        };
+        Ok(EventPage { events: events.into_iter().map(named).collect(), end })
+    }
+
+    /// All agents ever registered, by name.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn agents(&self, tenant: TenantNo) -> Result<Vec<AgentView>, Failure> {
+        let seen = self.store.agents(tenant).await?;
+        let workers = self.workers(tenant).await?;
+        let live = |worker: &&WorkerView| worker.session.state != SessionState::Expired;
+        let views = seen.into_iter().map(|seen| {
+            let serving: Vec<&WorkerView> = workers
+                .iter()
+                .filter(live)
+                .filter(|w| w.session.declaration.agents.iter().any(|a| a.name == seen.declaration.name))
+                .collect();
+            let open = serving.iter().filter(|w| w.session.state == SessionState::Open);
+            let health = match (open.count(), serving.len()) {
+                (0, 0) => Health::Offline,
+                (0, _) => Health::Degraded,
+                (_, _) => Health::Healthy,
+            };
+            AgentView {
+                declaration: seen.declaration,
+                health,
+                workers: u32::try_from(serving.len()).unwrap_or(u32::MAX),
+                slots: serving.iter().map(|w| w.session.declaration.slots).sum(),
+                busy: serving.iter().map(|w| w.busy).sum(),
+                last_seen: seen.at,
+            }
+        });
+        Ok(views.collect())
+    }
+
+    /// One agent.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`.
+    pub async fn agent(&self, tenant: TenantNo, name: &str) -> Result<AgentView, Failure> {
+        let found = self.agents(tenant).await?.into_iter().find(|agent| agent.declaration.name == name);
+        found.ok_or_else(|| Failure::NotFound { what: "agent", name: name.to_owned() })
+    }
+
+    /// All sessions of the tenant.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn workers(&self, tenant: TenantNo) -> Result<Vec<WorkerView>, Failure> {
+        let busy: BTreeMap<SessionNo, u32> = self.store.lease_counts(tenant).await?.into_iter().collect();
+        let sessions = self.store.sessions().await?.into_iter().filter(|row| row.tenant == tenant);
+        let view =
+            |session: Session| WorkerView { busy: busy.get(&session.no).copied().unwrap_or(0), session };
+        Ok(sessions.map(view).collect())
+    }
+
+    /// One session.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`.
+    pub async fn worker(&self, tenant: TenantNo, session: SessionNo) -> Result<WorkerView, Failure> {
+        let found = self.workers(tenant).await?.into_iter().find(|worker| worker.session.no == session);
+        found.ok_or_else(|| Failure::NotFound { what: "worker", name: session.to_string() })
+    }
+
+    /// Lets a worker finish what it has and go.
+    ///
+    /// # Errors
+    /// `NotFound`, `Reject(SessionUnknown)` when it is not connected, `Unavailable`.
+    pub async fn drain_worker(&self, tenant: TenantNo, session: SessionNo) -> Result<WorkerView, Failure> {
+        self.worker(tenant, session).await?;
+        self.decide(Command::DrainSession { session }).await?;
+        self.send(Input::LookAtSessions).await?;
+        self.worker(tenant, session).await
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn ready(&self) -> Result<(), Failure> {
+        Ok(self.store.ping().await?)
+    }
+
+    async fn find(&self, tenant: TenantNo, id: &str) -> Result<(TaskNo, Arc<PlanRecord>), Failure> {
+        let unknown = || Failure::NotFound { what: "task", name: id.to_owned() };
+        let task = self.store.find_task(tenant, id).await?.ok_or_else(unknown)?;
+        let record = self.docs.record(&*self.store, task).await?.ok_or_else(unknown)?;
+        Ok((task, record))
+    }
+
+    async fn find_subtask(
+        &self,
+        tenant: TenantNo,
+        id: &str,
+        subtask: &str,
+    ) -> Result<(TaskNo, Index, Arc<PlanRecord>), Failure> {
+        let (task, record) = self.find(tenant, id).await?;
+        match record.plan.find(subtask) {
+            Some(index) => Ok((task, index, record)),
+            None => Err(Failure::NotFound { what: "subtask", name: subtask.to_owned() }),
+        }
+    }
+
+    async fn view(&self, task: TaskNo, with_outputs: bool) -> Result<TaskView, Failure> {
+        let unknown = || Failure::NotFound { what: "task", name: task.to_string() };
+        let head = self.store.task(task).await?.ok_or_else(unknown)?;
+        let record = self.docs.record(&*self.store, task).await?.ok_or_else(unknown)?;
+        let mut outputs = BTreeMap::new();
+        if with_outputs && head.task.unfinished < head.task.total {
+            let found = self.store.outputs_of(task).await?;
+            outputs = found
+                .into_iter()
+                .map(|o| (o.index, Delivered { body: o.body, artifacts: o.artifacts }))
+                .collect();
+        }
+        let mut events = Vec::new();
+        while events.len() < head.task.events as usize {
+            let page = self.store.events(task, events.len() as u64, EVENTS_PAGE).await?;
+            if page.is_empty() {
+                break;
+            }
+            events.extend(page);
+        }
+        events.truncate(head.task.events as usize);
+        Ok(TaskView::new(head.task, head.subtasks, record, outputs, &events, self.registry.now()))
+    }
+
+    async fn status(&self, command: Command) -> Result<TaskStatus, Failure> {
+        match self.decide(command).await? {
+            Reply::Status(status) => Ok(status),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn state(&self, command: Command) -> Result<SubtaskState, Failure> {
+        match self.decide(command).await? {
+            Reply::State(state) => Ok(state),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Hands a command to the committer and waits until its outcome is durable.
+    pub(crate) async fn decide(&self, command: Command) -> Result<Reply, Failure> {
+        let (answer, reply) = oneshot::channel();
+        self.send(Input::Command { command, answer: Answer::Caller(answer) }).await?;
+        match tokio::time::timeout(COMMIT_WAIT, reply).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(_)) => Err(stopping()),
+            Err(_) => Err(Failure::Unavailable {
+                message: "the database does not answer; the request may still take effect".into(),
+                retry_after_ms: RETRY_AFTER_MS,
+            }),
+        }
+    }
+
+    pub(crate) async fn send(&self, input: Input) -> Result<(), Failure> {
+        match tokio::time::timeout(COMMIT_WAIT, self.inbox.send(input)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(stopping()),
+            Err(_) => Err(Failure::Unavailable {
+                message: "the control plane is overloaded, or its database is away".into(),
+                retry_after_ms: RETRY_AFTER_MS,
+            }),
+        }
+    }
+}
+
+fn stopping() -> Failure {
+    Failure::Unavailable { message: "this control plane is stopping".into(), retry_after_ms: RETRY_AFTER_MS }
+}
+
+fn unexpected(reply: &Reply) -> Failure {
+    Failure::Internal(format!("unexpected reply {reply:?}"))
+}

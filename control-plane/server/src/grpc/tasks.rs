@@ -1,0 +1,185 @@
+//! `TaskService`: submit, execute and follow tasks.
+
+use downbeat_core::{id::TenantNo, task::TaskStatus};
+use downbeat_proto::v1::{
+    self as pb,
+    task_service_server::{TaskService, TaskServiceServer},
+};
+use futures::{Stream, StreamExt, TryStreamExt, stream, stream::BoxStream};
+use tonic::{Request, Response, Status};
+
+use super::{answer, error::status, tenant};
+use crate::{
+    engine::Engine,
+    failure::{Failure, RETRY_AFTER_MS},
+    view::EventPage,
+    wire::{check, proto, request, words::Word},
+};
+
+/// Events read at once for a watcher.
+const WATCH_PAGE: u32 = 200;
+
+/// The service, ready to be routed.
+pub(super) fn service(engine: Engine) -> TaskServiceServer<TaskFace> {
+    TaskServiceServer::new(TaskFace { engine })
+        .max_decoding_message_size(super::DECODE_BYTES_MAX)
+        .max_encoding_message_size(super::ENCODE_BYTES_MAX)
+}
+
+/// Serves tasks.
+pub(super) struct TaskFace {
+    engine: Engine,
+}
+
+#[tonic::async_trait]
+impl TaskService for TaskFace {
+    async fn submit_task(
+        &self,
+        request: Request<pb::SubmitTaskRequest>,
+    ) -> Result<Response<pb::SubmitTaskResponse>, Status> {
+        let tenant = tenant(&request);
+        let submission = request::submission(tenant, request.into_inner()).map_err(status)?;
+        let submitted = self.engine.submit(submission).await.map_err(status)?;
+        let task = Some(proto::task(&submitted.view));
+        answer(pb::SubmitTaskResponse { task, existed: submitted.existed })
+    }
+
+    async fn execute_task(
+        &self,
+        request: Request<pb::ExecuteTaskRequest>,
+    ) -> Result<Response<pb::ExecuteTaskResponse>, Status> {
+        let tenant = tenant(&request);
+        let request = request.into_inner();
+        let id = request.task_id.clone();
+        let execution = request::execution(request).map_err(status)?;
+        let executed = self.engine.execute(tenant, &id, execution.mode, &execution.checkpoints).await;
+        answer(proto::executed(&executed.map_err(status)?))
+    }
+
+    async fn get_task(
+        &self,
+        request: Request<pb::GetTaskRequest>,
+    ) -> Result<Response<pb::GetTaskResponse>, Status> {
+        let tenant = tenant(&request);
+        let request = request.into_inner();
+        check::names(&request.task_id, None).map_err(status)?;
+        let view = self.engine.task(tenant, &request.task_id, request.omit_outputs).await.map_err(status)?;
+        answer(pb::GetTaskResponse { task: Some(proto::task(&view)) })
+    }
+
+    async fn list_tasks(
+        &self,
+        request: Request<pb::ListTasksRequest>,
+    ) -> Result<Response<pb::ListTasksResponse>, Status> {
+        let tenant = tenant(&request);
+        let list = request::tasks(tenant, request.into_inner()).map_err(status)?;
+        let page = self.engine.list(&list).await.map_err(status)?;
+        answer(proto::tasks(&page))
+    }
+
+    async fn cancel_task(
+        &self,
+        request: Request<pb::CancelTaskRequest>,
+    ) -> Result<Response<pb::CancelTaskResponse>, Status> {
+        let tenant = tenant(&request);
+        let request = request.into_inner();
+        let reason = request::task_reason(&request.task_id, &request.reason).map_err(status)?;
+        let now = self.engine.cancel(tenant, &request.task_id, reason).await.map_err(status)?;
+        answer(pb::CancelTaskResponse { status: TaskStatus::proto(now) })
+    }
+
+    async fn pause_task(
+        &self,
+        request: Request<pb::PauseTaskRequest>,
+    ) -> Result<Response<pb::PauseTaskResponse>, Status> {
+        let tenant = tenant(&request);
+        let request = request.into_inner();
+        check::names(&request.task_id, None).map_err(status)?;
+        let now = self.engine.pause(tenant, &request.task_id).await.map_err(status)?;
+        answer(pb::PauseTaskResponse { status: TaskStatus::proto(now) })
+    }
+
+    type WatchTaskStream = BoxStream<'static, Result<pb::WatchTaskResponse, Status>>;
+
+    async fn watch_task(
+        &self,
+        request: Request<pb::WatchTaskRequest>,
+    ) -> Result<Response<Self::WatchTaskStream>, Status> {
+        let tenant = tenant(&request);
+        let request = request.into_inner();
+        request::watch(&request).map_err(status)?;
+        // The first look is here, so that an unknown task is an answer and not a broken stream.
+        let (id, after) = (request.task_id, request.after);
+        let first = self.engine.events(tenant, &id, after, WATCH_PAGE).await.map_err(status)?;
+        let watcher = Watcher { engine: self.engine.clone(), tenant, id, after, end: false };
+        Ok(Response::new(watcher.events(first).boxed()))
+    }
+
+    async fn list_events(
+        &self,
+        request: Request<pb::ListEventsRequest>,
+    ) -> Result<Response<pb::ListEventsResponse>, Status> {
+        let tenant = tenant(&request);
+        let request = request.into_inner();
+        let limit = request::events(&request).map_err(status)?;
+        let page = self.engine.events(tenant, &request.task_id, request.after, limit).await;
+        answer(proto::events(&page.map_err(status)?, limit))
+    }
+
+    async fn get_output(
+        &self,
+        request: Request<pb::GetOutputRequest>,
+    ) -> Result<Response<pb::GetOutputResponse>, Status> {
+        let tenant = tenant(&request);
+        let pb::GetOutputRequest { task_id, subtask_id } = request.into_inner();
+        check::names(&task_id, Some(&subtask_id)).map_err(status)?;
+        let delivered = self.engine.output(tenant, &task_id, &subtask_id).await.map_err(status)?;
+        answer(proto::output(delivered))
+    }
+}
+
+/// A watcher, and the page it has already read.
+type Step = (Watcher, Option<EventPage>);
+
+/// Follows one task, page by page, as fast as the client reads.
+struct Watcher {
+    engine: Engine,
+    tenant: TenantNo,
+    id: String,
+    after: u64,
+    end: bool,
+}
+
+impl Watcher {
+    /// Ends after the final event. A client that goes away only drops the stream.
+    fn events(self, first: EventPage) -> impl Stream<Item = Result<pb::WatchTaskResponse, Status>> {
+        let pages = stream::try_unfold((self, Some(first)), |(watcher, ready)| watcher.step(ready));
+        let told = |page: EventPage| {
+            let told = |event| Ok(pb::WatchTaskResponse { event: Some(proto::event(&event)) });
+            stream::iter(page.events.into_iter().map(told))
+        };
+        pages.map_ok(told).try_flatten()
+    }
+
+    /// The next page and what follows it.
+    async fn step(mut self, ready: Option<EventPage>) -> Result<Option<(EventPage, Step)>, Status> {
+        let page = match ready {
+            Some(page) => page,
+            None if self.end => return Ok(None),
+            None => self.next().await.map_err(status)?,
+        };
+        self.end = page.end;
+        self.after = page.events.last().map_or(self.after, |last| last.event.number);
+        Ok(Some((page, (self, None))))
+    }
+
+    async fn next(&self) -> Result<EventPage, Failure> {
+        tokio::select! {
+            page = self.engine.next_events(self.tenant, &self.id, self.after, WATCH_PAGE) => page,
+            () = self.engine.stop.cancelled() => Err(Failure::Unavailable {
+                message: "this control plane is stopping; watch again from the last event".into(),
+                retry_after_ms: RETRY_AFTER_MS,
+            }),
+        }
+    }
+}

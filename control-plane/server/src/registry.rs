@@ -1,0 +1,137 @@
+//! Who can do what, over all replicas: routes by number, and the sessions as of the last look.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{PoisonError, RwLock},
+    time::Instant,
+};
+
+use downbeat_core::{
+    id::{RouteNo, TenantNo},
+    plan::RouteSpec,
+    session::{Session, SessionState},
+    time::Time,
+};
+use downbeat_store::{Route, Store, StoreError};
+
+/// What this process knows of the others; a cache.
+#[derive(Debug)]
+pub struct Registry {
+    known: RwLock<Known>,
+    start: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    routes: BTreeMap<RouteNo, Route>,
+    numbers: BTreeMap<(TenantNo, RouteSpec), RouteNo>,
+    /// Every route up to this one was read from the store. Not the highest known: what this replica interned
+    /// itself may be ahead of what others interned before.
+    read_up_to: Option<RouteNo>,
+    sessions: Vec<Session>,
+    /// Database time minus time since start.
+    skew_ms: i64,
+}
+
+impl Default for Registry {
+    fn default() -> Registry {
+        Registry { known: RwLock::default(), start: Instant::now() }
+    }
+}
+
+impl Registry {
+    /// Database time, as of the last look and the time passed since.
+    pub fn now(&self) -> Time {
+        Time(self.read(|known| known.skew_ms) + self.elapsed_ms())
+    }
+
+    pub(crate) fn see_time(&self, now: Time) {
+        let elapsed = self.elapsed_ms();
+        self.write(|known| known.skew_ms = now.0 - elapsed);
+    }
+
+    pub(crate) fn learn_routes(&self, routes: &[Route]) {
+        self.write(|known| {
+            for route in routes {
+                known.numbers.insert((route.tenant, route.spec.clone()), route.no);
+                known.routes.insert(route.no, route.clone());
+            }
+        });
+    }
+
+    /// Takes in what [`Store::routes_after`] gave for [`routes_read`](Registry::routes_read).
+    pub(crate) fn read_routes(&self, routes: &[Route]) {
+        self.learn_routes(routes);
+        let newest = routes.iter().map(|route| route.no).max();
+        self.write(|known| known.read_up_to = known.read_up_to.max(newest));
+    }
+
+    pub(crate) fn learn_sessions(&self, sessions: Vec<Session>) {
+        self.write(|known| known.sessions = sessions);
+    }
+
+    /// All numbers, when every one is known.
+    pub(crate) fn known_routes(&self, tenant: TenantNo, specs: &[RouteSpec]) -> Option<Vec<RouteNo>> {
+        self.read(|known| {
+            specs.iter().map(|spec| known.numbers.get(&(tenant, spec.clone())).copied()).collect()
+        })
+    }
+
+    /// Which of the routes an open session can do. Looks at the rows when the cache says that one is not; the
+    /// routes that were read on the way come back too, for the committer to learn.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) async fn served(
+        &self,
+        store: &dyn Store,
+        routes: &BTreeSet<RouteNo>,
+    ) -> Result<(BTreeSet<RouteNo>, Vec<Route>), StoreError> {
+        let served = self.served_now(routes);
+        if served.len() == routes.len() {
+            return Ok((served, Vec::new()));
+        }
+        let read = store.routes_after(self.routes_read()).await?;
+        self.read_routes(&read);
+        self.learn_sessions(store.sessions().await?);
+        Ok((self.served_now(routes), read))
+    }
+
+    /// Which of the routes an open session can do, as of the last look.
+    pub(crate) fn served_now(&self, routes: &BTreeSet<RouteNo>) -> BTreeSet<RouteNo> {
+        self.read(|known| {
+            let serves = |no: &&RouteNo| {
+                known.routes.get(no).is_some_and(|route| {
+                    known
+                        .sessions
+                        .iter()
+                        .filter(|row| row.state == SessionState::Open && row.tenant == route.tenant)
+                        .flat_map(|row| &row.declaration.agents)
+                        .any(|agent| route.spec.served_by(&agent.name, &agent.capabilities))
+                })
+            };
+            routes.iter().filter(serves).copied().collect()
+        })
+    }
+
+    /// Routes above this one have to be asked for.
+    pub(crate) fn routes_read(&self) -> RouteNo {
+        self.read(|known| known.read_up_to.unwrap_or(RouteNo(0)))
+    }
+
+    pub(crate) fn knows_route(&self, route: RouteNo) -> bool {
+        self.read(|known| known.routes.contains_key(&route))
+    }
+
+    fn elapsed_ms(&self) -> i64 {
+        i64::try_from(self.start.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
+        look(&self.known.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write<T>(&self, change: impl FnOnce(&mut Known) -> T) -> T {
+        change(&mut self.known.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}

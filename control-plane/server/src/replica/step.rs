@@ -1,0 +1,302 @@
+//! The batch step: load what the commands declare, decide them one by one, place, write, commit.
+//!
+//! A plain function of the store, the commands and the time: no channel, no clock of its own.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use downbeat_core::{
+    apply::apply,
+    command::{Command, Reply, Verdict, WorkResult},
+    effect::{Effect, Queued},
+    id::{RouteNo, TaskNo},
+    place::place,
+    plan::Plan,
+    reads::{Reads, reads, task_of},
+    reject::Reject,
+    rows::Changes,
+    session::Seat,
+    time::Frame,
+};
+use downbeat_store::{PlanRecord, Store, StoreError, Writer};
+
+use super::{Mono, Outbound, Replica};
+use crate::docs::Docs;
+
+/// Leases given in one batch: bounds the batch's rows, and stays far below what it can mint.
+const PLACEMENTS_MAX: usize = 512;
+/// Seats locked in one batch.
+const SEATS_MAX: usize = 64;
+/// Conflicts after which a batch is given back: each means that another replica made progress.
+const CONFLICTS_MAX: u32 = 20;
+
+/// Why a command got no reply from the core.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Refused by the rules.
+    Reject(Reject),
+    /// Broke an invariant, or the database refuses its rows. Nothing of it was written.
+    Poison(String),
+}
+
+/// A step's outcome.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// In the order of the commands.
+    pub replies: Vec<Result<Reply, Failure>>,
+    pub out: Vec<Outbound>,
+}
+
+impl Replica {
+    /// Decides a batch and makes it durable. On an error nothing is known to be durable and the same
+    /// commands may be given again: whatever was already written is recognised.
+    ///
+    /// # Errors
+    /// The store's, when it cannot be reached or written to.
+    pub async fn step(
+        &mut self,
+        store: &dyn Store,
+        writer: &mut dyn Writer,
+        docs: &Docs,
+        commands: &[Command],
+        now: Mono,
+    ) -> Result<Step, StoreError> {
+        let mut step = Step::default();
+        let mut poisoned = vec![None; commands.len()];
+        let mut conflicts = 0;
+        loop {
+            let batch = self.prepare(store, docs, commands).await?;
+            match self.attempt(writer, &batch, commands, &mut poisoned, now).await {
+                Ok(Some((replies, effects))) => {
+                    step.replies = replies;
+                    learn(docs, commands, &step.replies);
+                    self.line.missed(&missed(&batch.hints, &effects), now);
+                    step.out = self.absorb(effects, now);
+                    return Ok(step);
+                }
+                Ok(None) => {}
+                Err(StoreError::Conflict(_)) if conflicts < CONFLICTS_MAX => conflicts += 1,
+                Err(StoreError::Refused(message)) => {
+                    if commands.len() <= 1 {
+                        return Ok(Step { replies: vec![Err(Failure::Poison(message))], ..step });
+                    }
+                    return self.one_by_one(store, writer, docs, commands, now).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The database refuses a value of one command: find out whose, so that the others go on.
+    async fn one_by_one(
+        &mut self,
+        store: &dyn Store,
+        writer: &mut dyn Writer,
+        docs: &Docs,
+        commands: &[Command],
+        now: Mono,
+    ) -> Result<Step, StoreError> {
+        let mut all = Step::default();
+        for command in commands {
+            let alone = Box::pin(self.step(store, writer, docs, std::slice::from_ref(command), now));
+            let step = alone.await?;
+            all.replies.extend(step.replies);
+            all.out.extend(step.out);
+        }
+        Ok(all)
+    }
+
+    async fn prepare(
+        &mut self,
+        store: &dyn Store,
+        docs: &Docs,
+        commands: &[Command],
+    ) -> Result<Batch, StoreError> {
+        let mut tasks: BTreeSet<TaskNo> = commands.iter().filter_map(task_of).collect();
+        let mut plans = docs.plans(store, &tasks).await?;
+        let mut routes = routes_touched(commands, &plans);
+        routes.extend(self.line.routes());
+        let seats = self.roster.seats(&routes, SEATS_MAX);
+        let hints = self.hints(&seats);
+        let hinted: BTreeSet<TaskNo> = hints.iter().map(|place| place.task).collect();
+        let more: BTreeSet<TaskNo> = hinted.difference(&tasks).copied().collect();
+        plans.extend(docs.plans(store, &more).await?);
+        tasks.extend(more);
+        let mut wanted = Reads::default();
+        for command in commands {
+            reads(command, &plans, &mut wanted);
+        }
+        wanted.seats = seats.iter().map(|seat| seat.session).collect();
+        wanted.hints = hints.iter().map(|place| (place.task, place.index)).collect();
+        Ok(Batch { plans, seats, hints, reads: wanted })
+    }
+
+    /// As many from the head of each line as there are free slots for them.
+    fn hints(&self, seats: &[Seat]) -> Vec<Queued> {
+        let mut hints: Vec<Queued> = Vec::new();
+        let free: usize = seats.iter().map(|seat| seat.free as usize).sum();
+        for route in self.line.routes() {
+            let serving = seats.iter().filter(|seat| seat.skills.contains_key(&route));
+            let room = serving.map(|seat| seat.free as usize).sum::<usize>().min(PLACEMENTS_MAX);
+            hints.extend(self.line.head(route, room));
+        }
+        hints.sort_unstable();
+        hints.truncate(free.min(PLACEMENTS_MAX));
+        hints
+    }
+
+    /// One try. `None`: a command broke an invariant and was marked; try again without it.
+    async fn attempt(
+        &mut self,
+        writer: &mut dyn Writer,
+        batch: &Batch,
+        commands: &[Command],
+        poisoned: &mut [Option<String>],
+        now: Mono,
+    ) -> Result<Option<(Vec<Result<Reply, Failure>>, Vec<Effect>)>, StoreError> {
+        let loaded = writer.load(&batch.reads).await?;
+        self.see_time(loaded.now, now);
+        let decided = decide(self, loaded, batch, commands, poisoned);
+        let Some((replies, changes, effects)) = decided else {
+            writer.rollback().await;
+            return Ok(None);
+        };
+        if changes.is_empty() {
+            writer.rollback().await;
+        } else {
+            writer.commit(&changes).await?;
+        }
+        Ok(Some((replies, effects)))
+    }
+}
+
+/// What is durable now is what the next briefs will ask for.
+fn learn(docs: &Docs, commands: &[Command], replies: &[Result<Reply, Failure>]) {
+    for (command, reply) in commands.iter().zip(replies) {
+        match (command, reply) {
+            (
+                Command::Finish { at, result: WorkResult::Completed { output, artifacts }, .. },
+                Ok(Reply::Verdict(Verdict::Accepted)),
+            ) => docs.learn_output(at.task, at.index, output.clone(), artifacts.clone()),
+            (Command::Submit(submit), Ok(Reply::Submitted { task, existed: false, .. })) => {
+                docs.learn_plan(PlanRecord {
+                    task: *task,
+                    tenant: submit.tenant,
+                    id: submit.id.clone(),
+                    request: submit.request.clone(),
+                    plan: Arc::clone(&submit.plan),
+                });
+            }
+            _ => {}
+        }
+    }
+}
+
+struct Batch {
+    plans: BTreeMap<TaskNo, Arc<Plan>>,
+    seats: Vec<Seat>,
+    hints: Vec<Queued>,
+    reads: Reads,
+}
+
+type Decided = (Vec<Result<Reply, Failure>>, Changes, Vec<Effect>);
+
+fn decide(
+    replica: &Replica,
+    loaded: downbeat_store::Loaded,
+    batch: &Batch,
+    commands: &[Command],
+    poisoned: &mut [Option<String>],
+) -> Option<Decided> {
+    let mut rows = loaded.rows;
+    for (task, plan) in &batch.plans {
+        rows.load_plan(*task, Arc::clone(plan));
+    }
+    let mut frame = Frame::new(loaded.now, loaded.stamp, &replica.policy);
+    let mut replies = Vec::with_capacity(commands.len());
+    for (command, poison) in commands.iter().zip(poisoned.iter_mut()) {
+        if let Some(message) = poison {
+            replies.push(Err(Failure::Poison(message.clone())));
+            continue;
+        }
+        match catch_unwind(AssertUnwindSafe(|| apply(&mut rows, &mut frame, command))) {
+            Ok(reply) => replies.push(reply.map_err(Failure::Reject)),
+            Err(panic) => {
+                *poison = Some(panic_message(&*panic));
+                tracing::error!(?command, message = poison.as_deref(), "a command broke an invariant");
+                return None;
+            }
+        }
+    }
+    let mut seats = batch.seats.clone();
+    let hints = batch.hints.iter().map(|place| (place.task, place.index));
+    place(&mut rows, &mut frame, replica.no, hints, &mut seats);
+    let (changes, effects) = rows.into_changes();
+    Some((replies, changes, effects))
+}
+
+/// The routes whose subtasks the commands may put in line.
+fn routes_touched(commands: &[Command], plans: &BTreeMap<TaskNo, Arc<Plan>>) -> BTreeSet<RouteNo> {
+    let mut routes = BTreeSet::new();
+    for command in commands {
+        let Some(plan) = task_of(command).and_then(|task| plans.get(&task)) else { continue };
+        match command {
+            Command::Finish { at, .. } => {
+                routes.extend(plan.dependents(at.index).iter().filter_map(|&i| Some(plan.node(i)?.route)));
+            }
+            Command::Return { at } | Command::Lose { at } => {
+                routes.extend(plan.node(at.index).map(|node| node.route));
+            }
+            Command::Wake { index: Some(index), .. } | Command::Unblock { index, .. } => {
+                routes.extend(plan.node(*index).map(|node| node.route));
+            }
+            Command::Route { route, .. } => {
+                routes.insert(*route);
+            }
+            Command::Execute { .. } | Command::Review { .. } => {
+                routes.extend(plan.nodes().iter().map(|node| node.route));
+            }
+            Command::Submit(_)
+            | Command::Pause { .. }
+            | Command::Cancel { .. }
+            | Command::Report { .. }
+            | Command::Silence { .. }
+            | Command::Wake { index: None, .. }
+            | Command::Block { .. }
+            | Command::OpenSession { .. }
+            | Command::ResumeSession { .. }
+            | Command::DetachSession { .. }
+            | Command::ExpireSession { .. }
+            | Command::DrainSession { .. }
+            | Command::ForgetSession { .. } => {}
+        }
+    }
+    routes
+}
+
+/// The hints that neither were leased nor are still in line.
+fn missed(hints: &[Queued], effects: &[Effect]) -> Vec<Queued> {
+    let mut found: BTreeSet<(TaskNo, u32)> = BTreeSet::new();
+    for effect in effects {
+        match effect {
+            Effect::Assign(assignment) => found.insert((assignment.at.task, assignment.at.index)),
+            Effect::Queued(queued) => found.insert((queued.task, queued.index)),
+            Effect::Revoke { .. }
+            | Effect::Wake { .. }
+            | Effect::Changed { .. }
+            | Effect::SeatGone { .. } => false,
+        };
+    }
+    hints.iter().filter(|place| !found.contains(&(place.task, place.index))).copied().collect()
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_else(|| "panic".to_owned())
+}

@@ -1,0 +1,344 @@
+//! The OpenAPI document: what the routes say of themselves, request bodies, and the errors all share.
+//!
+//! The bodies here are descriptions; `wire` reads what comes, and a test holds the two together.
+
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use axum::{http::StatusCode, response::IntoResponse, response::Response};
+use bytes::Bytes;
+use utoipa::{
+    IntoResponses, OpenApi, ToSchema,
+    openapi::{Content, OneOfBuilder, Ref, RefOr, Response as Described, ResponseBuilder, Schema},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    engine::Engine,
+    wire::answer::{Blocked, ErrorBody, ModeWord, PriorityWord},
+};
+
+/// Printed once.
+static DOCUMENT: LazyLock<Bytes> =
+    LazyLock::new(|| super::routes().into_openapi().to_json().unwrap_or_default().into());
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Downbeat",
+        description = "A control plane for teams of specialist agents: submit a piece of work, follow it, and \
+            decide where a person must. Errors always have the shape of `Error`; a request's problems come all \
+            at once, each naming its field.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    tags(
+        (name = "tasks", description = "Submit, execute and follow tasks"),
+        (name = "review", description = "What a person does with one subtask"),
+        (name = "agents", description = "Who can do the work"),
+        (name = "health", description = "For probes"),
+    ),
+    components(schemas(Blocked, ErrorBody))
+)]
+struct Frame;
+
+/// The document without its paths.
+pub(super) fn frame() -> utoipa::openapi::OpenApi {
+    Frame::openapi()
+}
+
+pub(super) fn routes() -> OpenApiRouter<Engine> {
+    OpenApiRouter::new().routes(routes!(openapi))
+}
+
+/// This document.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "health",
+    responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json", body = Object))
+)]
+async fn openapi() -> Response {
+    (StatusCode::OK, [("content-type", "application/json")], DOCUMENT.clone()).into_response()
+}
+
+/// A piece of work.
+#[derive(Debug, ToSchema)]
+#[schema(as = SubmitTask, example = json!({
+    "task_id": "feature-1087",
+    "title": "Implement invoice PDF export",
+    "description": "Add PDF export support to the billing dashboard including automated regression tests.",
+    "priority": "high",
+    "metadata": {
+        "repository": "git@github.com:appsmithery/dev-tools.git",
+        "requester": "product-management",
+        "due_date": "2025-11-22",
+    },
+}))]
+pub struct SubmitBody {
+    /// The client's own name for the task: the request may be repeated.
+    #[schema(min_length = 1, max_length = 200)]
+    pub task_id: String,
+    #[schema(max_length = 500)]
+    pub title: Option<String>,
+    #[schema(max_length = 65536)]
+    pub description: Option<String>,
+    #[schema(value_type = Option<PriorityWord>)]
+    pub priority: Option<String>,
+    /// Free. `context` (an object) seeds the shared context; `due_date` (a time or a date) is what `on_time` is
+    /// judged by.
+    #[schema(value_type = Option<Object>)]
+    pub metadata: Option<serde_json::Value>,
+    /// Absent: the planner decomposes the request.
+    pub plan: Option<PlanBody>,
+    /// When an unfinished task ends as failed.
+    #[schema(format = DateTime)]
+    pub deadline: Option<String>,
+}
+
+/// A task graph.
+#[derive(Debug, ToSchema)]
+#[schema(as = Plan, example = json!({"subtasks": [
+    {"key": "code", "agent": "feature-dev", "input": {"branch": "pdf-export"}},
+    {"key": "review", "capabilities": ["code-review", "rust"], "depends_on": ["code"], "sla_seconds": 900},
+]}))]
+pub struct PlanBody {
+    #[schema(min_items = 1, max_items = 10000)]
+    pub subtasks: Vec<SubtaskBody>,
+}
+
+/// One subtask of a plan. It names an agent, capabilities, or both.
+#[derive(Debug, ToSchema)]
+#[schema(as = PlannedSubtask)]
+pub struct SubtaskBody {
+    /// Unique in the plan.
+    #[schema(max_length = 100, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    pub key: String,
+    /// Absent: any agent with the capabilities.
+    pub agent: Option<String>,
+    #[schema(max_items = 64)]
+    pub capabilities: Option<Vec<String>>,
+    /// Any JSON.
+    pub input: Option<serde_json::Value>,
+    /// Keys.
+    pub depends_on: Option<Vec<String>>,
+    /// Start to close; absent: the agent's own.
+    #[schema(minimum = 1, maximum = 2592000)]
+    pub sla_seconds: Option<u32>,
+    /// 3 unless given.
+    #[schema(minimum = 1, maximum = 100)]
+    pub max_attempts: Option<u16>,
+    /// The task's unless given.
+    #[schema(value_type = Option<PriorityWord>)]
+    pub priority: Option<String>,
+}
+
+/// How to execute.
+#[derive(Debug, ToSchema)]
+#[schema(as = ExecuteTask)]
+pub struct ExecuteBody {
+    /// With `manual`, each subtask waits to be released.
+    #[schema(value_type = Option<ModeWord>)]
+    pub execution_mode: Option<String>,
+    /// Keys or ids of subtasks to stop before.
+    pub checkpoints: Option<Vec<String>>,
+}
+
+/// Why something is done; kept in the history.
+#[derive(Debug, ToSchema)]
+#[schema(as = Reason)]
+pub struct ReasonBody {
+    pub reason: Option<String>,
+}
+
+/// An output supplied by hand.
+#[derive(Debug, ToSchema)]
+#[schema(as = CompleteSubtask)]
+pub struct CompleteBody {
+    /// Any JSON, null included.
+    pub output: serde_json::Value,
+}
+
+/// Where to send a subtask.
+#[derive(Debug, ToSchema)]
+#[schema(as = RouteSubtask)]
+pub struct RouteBody {
+    pub agent: String,
+}
+
+/// What any route may answer.
+#[derive(Debug)]
+pub enum Failures {}
+
+impl IntoResponses for Failures {
+    fn responses() -> BTreeMap<String, RefOr<Described>> {
+        errors(&[
+            ("400", "Problems with the request, each with its field"),
+            ("500", "Ours to fix; the log has the cause"),
+            ("503", "Not available right now: come back after `Retry-After` seconds"),
+        ])
+    }
+}
+
+/// What an execution may answer: besides not being available, that nobody can do what is ready.
+#[derive(Debug)]
+pub enum ExecuteFailures {}
+
+impl IntoResponses for ExecuteFailures {
+    fn responses() -> BTreeMap<String, RefOr<Described>> {
+        let either = OneOfBuilder::new()
+            .item(Ref::from_schema_name("NoCapableAgent"))
+            .item(Ref::from_schema_name("Error"))
+            .build();
+        let text = "Runs, but no live worker can do the subtasks listed in `blocked` (NO_CAPABLE_AGENT); or not \
+                    available right now, without `blocked`. Come back after `Retry-After` seconds";
+        let unavailable = response(text, Schema::OneOf(either));
+        Failures::responses().into_iter().chain([("503".into(), unavailable.into())]).collect()
+    }
+}
+
+/// What routes with a body may answer.
+#[derive(Debug)]
+pub enum BodyErrors {}
+
+impl IntoResponses for BodyErrors {
+    fn responses() -> BTreeMap<String, RefOr<Described>> {
+        errors(&[
+            ("413", "The body is larger than REQUEST_BYTES"),
+            ("415", "The body is not JSON, nor said to be"),
+        ])
+    }
+}
+
+/// Something named in the path does not exist.
+#[derive(Debug)]
+pub enum Unknown {}
+
+impl IntoResponses for Unknown {
+    fn responses() -> BTreeMap<String, RefOr<Described>> {
+        errors(&[("404", "There is none of this name")])
+    }
+}
+
+/// The task or subtask is not in a state for this.
+#[derive(Debug)]
+pub enum Conflict {}
+
+impl IntoResponses for Conflict {
+    fn responses() -> BTreeMap<String, RefOr<Described>> {
+        errors(&[("409", "Its present state does not allow this")])
+    }
+}
+
+fn errors(described: &[(&str, &str)]) -> BTreeMap<String, RefOr<Described>> {
+    let error = |text: &str| response(text, Ref::from_schema_name("Error")).into();
+    described.iter().map(|(status, text)| ((*status).to_owned(), error(text))).collect()
+}
+
+fn response(text: &str, schema: impl Into<RefOr<Schema>>) -> Described {
+    let content = Content::new(Some(schema));
+    ResponseBuilder::new().description(text).content("application/json", content).build()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::wire::body;
+
+    fn document() -> Value {
+        serde_json::from_slice(&DOCUMENT).expect("the document is JSON")
+    }
+
+    #[test]
+    fn every_route_is_described() {
+        let expected = [
+            "get /agents",
+            "get /agents/{name}",
+            "get /healthz",
+            "get /openapi.json",
+            "get /readyz",
+            "get /tasks",
+            "get /tasks/{task_id}",
+            "get /tasks/{task_id}/events",
+            "get /tasks/{task_id}/subtasks/{subtask_id}/output",
+            "get /workers",
+            "post /execute/{task_id}",
+            "post /orchestrate",
+            "post /tasks/{task_id}/cancel",
+            "post /tasks/{task_id}/pause",
+            "post /tasks/{task_id}/subtasks/{subtask_id}/complete",
+            "post /tasks/{task_id}/subtasks/{subtask_id}/fail",
+            "post /tasks/{task_id}/subtasks/{subtask_id}/release",
+            "post /tasks/{task_id}/subtasks/{subtask_id}/retry",
+            "post /tasks/{task_id}/subtasks/{subtask_id}/route",
+            "post /tasks/{task_id}/subtasks/{subtask_id}/skip",
+            "post /workers/{session_id}/drain",
+        ];
+        let document = document();
+        let paths = document["paths"].as_object().expect("paths");
+        let found: BTreeSet<String> = paths
+            .iter()
+            .flat_map(|(path, methods)| {
+                let methods = methods.as_object().expect("methods");
+                methods.keys().map(move |method| format!("{method} {path}"))
+            })
+            .collect();
+        assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+        assert_eq!(document["openapi"], "3.1.0");
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        let document = document();
+        let mut references = Vec::new();
+        collect(&document, &mut references);
+        assert!(references.len() > 50, "got {}", references.len());
+        for reference in references {
+            let pointer = reference.strip_prefix('#').expect("references stay inside the document");
+            assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+        }
+    }
+
+    #[test]
+    fn operations_are_told_apart() {
+        let document = document();
+        let paths = document["paths"].as_object().expect("paths");
+        let ids: Vec<&str> = paths
+            .values()
+            .flat_map(|methods| methods.as_object().expect("methods").values())
+            .map(|operation| operation["operationId"].as_str().expect("an id"))
+            .collect();
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "{ids:?}");
+    }
+
+    #[test]
+    fn bodies_are_described_as_they_are_read() {
+        let document = document();
+        for (schema, fields) in [
+            ("SubmitTask", body::SUBMISSION),
+            ("Plan", body::PLAN),
+            ("PlannedSubtask", body::SUBTASK),
+            ("ExecuteTask", body::EXECUTION),
+            ("Reason", body::REASON),
+            ("CompleteSubtask", body::COMPLETION),
+            ("RouteSubtask", body::ROUTE),
+        ] {
+            let properties = document["components"]["schemas"][schema]["properties"].as_object();
+            let described: BTreeSet<&str> = properties.expect(schema).keys().map(String::as_str).collect();
+            assert_eq!(described, fields.iter().copied().collect(), "{schema}");
+        }
+    }
+
+    fn collect<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+        match value {
+            Value::Object(members) => {
+                found.extend(members.get("$ref").and_then(Value::as_str));
+                members.values().for_each(|member| collect(member, found));
+            }
+            Value::Array(elements) => elements.iter().for_each(|element| collect(element, found)),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Starting and stopping: a table of contents of what runs in a control plane process.
+
+use std::{net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
+
+use downbeat_store::{Store, StoreError};
+use thiserror::Error;
+use tokio::{
+    net::TcpListener,
+    sync::mpsc,
+    task::{JoinHandle as TaskHandle, JoinSet},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    committer::{Committer, INBOX_MAX},
+    config::Config,
+    docs::Docs,
+    engine::Engine,
+    grpc,
+    planner::{Planner, rules::RulePlanner},
+    registry::Registry,
+    replica::Replica,
+    rest,
+    ticker::{Ticker, listen},
+    watch::Watch,
+};
+
+/// Hints waiting to be looked at; more say nothing new.
+const HINTS_MAX: usize = 1_024;
+/// Open requests and streams get this long to end when the process stops.
+const DRAIN_WAIT: Duration = Duration::from_secs(5);
+
+/// Why a control plane does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    #[error("cannot listen on {addr} for {what}: {source}")]
+    Listen { what: &'static str, addr: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("cannot use the planner rules: {0}")]
+    Rules(String),
+    #[error("cannot start the committer's thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// A running control plane.
+pub struct ControlPlane {
+    /// Where REST is served.
+    pub http: SocketAddr,
+    /// Where gRPC is served.
+    pub grpc: SocketAddr,
+    /// For callers in the same process.
+    pub engine: Engine,
+    replica: downbeat_core::id::ReplicaNo,
+    store: Arc<dyn Store>,
+    faces: JoinSet<()>,
+    background: JoinSet<()>,
+    committer: JoinHandle<()>,
+    stop_faces: CancellationToken,
+    stop_committer: CancellationToken,
+}
+
+/// Joins the others on this store, listens, and serves.
+///
+/// # Errors
+/// [`StartError`]; nothing is left running.
+pub async fn start(config: Config, store: Arc<dyn Store>) -> Result<ControlPlane, StartError> {
+    let planner = planner(&config).await?;
+    let http = bind("REST", config.http).await?;
+    let grpc = bind("gRPC", config.grpc).await?;
+    let replica = store.join().await?;
+
+    let (inbox, inputs) = mpsc::channel(INBOX_MAX);
+    let (hints, hinted) = mpsc::channel(HINTS_MAX);
+    let (docs, registry, watch) =
+        (Arc::<Docs>::default(), Arc::<Registry>::default(), Arc::<Watch>::default());
+    let routes = store.routes_after(downbeat_core::id::RouteNo(0)).await?;
+    registry.read_routes(&routes);
+    let mut state = Replica::new(replica, config.policy.clone(), config.liveness);
+    state.learn_routes(routes);
+
+    let (stop_faces, stop_committer) = (CancellationToken::new(), CancellationToken::new());
+    let committer = Committer::new(
+        state,
+        Arc::clone(&store),
+        Arc::clone(&docs),
+        Arc::clone(&watch),
+        hints,
+        stop_committer.clone(),
+    );
+    let committer = run_committer(committer, inputs)?;
+    let ticker =
+        Ticker::new(replica, Arc::clone(&store), Arc::clone(&registry), inbox.clone(), config.clone());
+    let mut background = JoinSet::new();
+    background.spawn(ticker.run(hinted));
+    background.spawn(listen(replica, Arc::clone(&store), inbox.clone(), Arc::clone(&watch)));
+
+    let engine = Engine {
+        inbox,
+        store: Arc::clone(&store),
+        docs,
+        registry,
+        watch,
+        planner,
+        replica,
+        policy: config.policy,
+        liveness: config.liveness,
+        stop: stop_faces.clone(),
+    };
+    let mut faces = JoinSet::new();
+    let (http_addr, grpc_addr) = (http.1, grpc.1);
+    faces.spawn(serve_rest(http.0, engine.clone(), stop_faces.clone()));
+    faces.spawn(grpc::listen::serve(grpc.0, engine.clone(), stop_faces.clone()));
+    tracing::info!(%replica, http = %http_addr, grpc = %grpc_addr, "serving");
+    Ok(ControlPlane {
+        http: http_addr,
+        grpc: grpc_addr,
+        engine,
+        replica,
+        store,
+        faces,
+        background,
+        committer,
+        stop_faces,
+        stop_committer,
+    })
+}
+
+impl ControlPlane {
+    /// Stops taking requests, closes the streams (their workers keep their leases through the grace time
+    /// and go on elsewhere), and leaves. What was not durable is not acknowledged.
+    pub async fn shutdown(mut self) {
+        self.stop_faces.cancel();
+        let drained = async { while self.faces.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN_WAIT, drained).await.is_err() {
+            tracing::warn!("some requests did not end in time");
+            self.faces.shutdown().await;
+        }
+        self.background.shutdown().await;
+        self.stop_committer.cancel();
+        let committer = self.committer;
+        let joined: TaskHandle<_> = tokio::task::spawn_blocking(move || committer.join());
+        if !matches!(joined.await, Ok(Ok(()))) {
+            tracing::error!("the committer did not end well");
+        }
+        if let Err(error) = self.store.leave(self.replica).await {
+            tracing::warn!(%error, "could not sign off; the others will notice");
+        }
+    }
+}
+
+async fn planner(config: &Config) -> Result<Arc<dyn Planner>, StartError> {
+    let Some(path) = &config.rules else { return Ok(Arc::new(RulePlanner::builtin())) };
+    let text = tokio::fs::read_to_string(path)
+        .await
+        .map_err(|error| StartError::Rules(format!("{}: {error}", path.display())))?;
+    let rules =
+        RulePlanner::from_yaml(&text).map_err(|e| StartError::Rules(format!("{}: {e}", path.display())))?;
+    Ok(Arc::new(rules))
+}
+
+async fn bind(what: &'static str, addr: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { what, addr, source };
+    let listener = TcpListener::bind(addr).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// The committer has a thread of its own: a commit to SQLite blocks, and nothing else shall wait for it.
+fn run_committer(
+    committer: Committer,
+    inputs: mpsc::Receiver<crate::committer::Input>,
+) -> Result<JoinHandle<()>, StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(StartError::Thread)?;
+    std::thread::Builder::new()
+        .name("committer".into())
+        .spawn(move || runtime.block_on(committer.run(inputs)))
+        .map_err(StartError::Thread)
+}
+
+async fn serve_rest(listener: TcpListener, engine: Engine, stop: CancellationToken) {
+    let served = axum::serve(listener, rest::router(engine)).with_graceful_shutdown(stop.cancelled_owned());
+    if let Err(error) = served.await {
+        tracing::error!(%error, "REST ended");
+    }
+}

@@ -1,0 +1,309 @@
+//! Looks around: beats, finds what is due, settles sessions against their rows, sweeps expired ones, and
+//! trades hints with the other replicas. All of it reads; what has to change becomes a command.
+
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use downbeat_core::{
+    command::Command,
+    id::{ReplicaNo, RouteNo, SessionNo, TaskNo},
+    session::{Session, SessionState},
+    time::Time,
+};
+use downbeat_store::{Store, StoreError, Tick};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use crate::{
+    committer::{Answer, Input},
+    config::Config,
+    registry::Registry,
+    watch::Watch,
+};
+
+/// Due rows read in one look; the rest come with the next.
+const DUE_LIMIT: u32 = 500;
+/// Subtasks blocked or unblocked in one look.
+const STUCK_LIMIT: u32 = 500;
+/// Everything is looked at once in so many ticks, changed or not: what a lost effect left behind has to be found.
+const LOOK_EVERY_TICKS: u32 = 5;
+/// Hints to the others are gathered for so long.
+const NOTIFY_GATHER: Duration = Duration::from_millis(10);
+/// Postgres refuses payloads of 8,000 bytes; what does not fit is found by the others' own look.
+const NOTIFY_ITEMS_MAX: usize = 200;
+/// How often things that must exist ahead of time are created.
+const MAINTAIN_EVERY: Duration = Duration::from_secs(3_600);
+
+/// What the committer asks to be looked at. Losing one only means to find it later.
+#[derive(Debug)]
+pub(crate) enum Hint {
+    LookAtSessions,
+    LookAtLeases,
+    Command(Command),
+    /// For the other replicas.
+    Others {
+        routes: Vec<RouteNo>,
+        tasks: Vec<TaskNo>,
+    },
+}
+
+/// What replicas tell each other.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Notice {
+    from: i64,
+    routes: BTreeSet<RouteNo>,
+    tasks: BTreeSet<TaskNo>,
+}
+
+/// What the looks work with.
+pub(crate) struct Ticker {
+    pub(crate) replica: ReplicaNo,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) inbox: mpsc::Sender<Input>,
+    pub(crate) config: Config,
+    live: Vec<ReplicaNo>,
+    sessions_mark: (i64, i64),
+    sessions: Vec<Session>,
+    /// Routes that stood in line at the last look and may hold blocked subtasks.
+    unserved: BTreeSet<RouteNo>,
+    maintained: Option<Instant>,
+    ticks: u32,
+    away: bool,
+}
+
+impl Ticker {
+    pub(crate) fn new(
+        replica: ReplicaNo,
+        store: Arc<dyn Store>,
+        registry: Arc<Registry>,
+        inbox: mpsc::Sender<Input>,
+        config: Config,
+    ) -> Ticker {
+        Ticker {
+            replica,
+            store,
+            registry,
+            inbox,
+            config,
+            live: Vec::new(),
+            sessions_mark: (-1, -1),
+            sessions: Vec::new(),
+            unserved: BTreeSet::new(),
+            maintained: None,
+            ticks: 0,
+            away: false,
+        }
+    }
+
+    /// Looks every tick, and when a hint asks for it. Runs until it is dropped.
+    pub(crate) async fn run(mut self, mut hints: mpsc::Receiver<Hint>) {
+        let mut next = Instant::now();
+        let mut others = Notice::default();
+        let mut gather_until: Option<Instant> = None;
+        loop {
+            let wake = gather_until.map_or(next, |at| at.min(next));
+            let hint = tokio::time::timeout_at(wake.into(), hints.recv()).await;
+            let outcome = match hint {
+                Ok(None) => return,
+                Ok(Some(Hint::Others { routes, tasks })) => {
+                    if self.live.len() > 1 {
+                        others.routes.extend(routes);
+                        others.tasks.extend(tasks);
+                        gather_until.get_or_insert_with(|| Instant::now() + NOTIFY_GATHER);
+                    }
+                    Ok(())
+                }
+                Ok(Some(Hint::Command(command))) => {
+                    self.ask(command).await;
+                    Ok(())
+                }
+                Ok(Some(Hint::LookAtSessions)) => self.look_at_sessions().await,
+                Ok(Some(Hint::LookAtLeases)) => self.look_at_leases().await,
+                Err(_) => Ok(()),
+            };
+            self.note(outcome);
+            if gather_until.is_some_and(|at| at <= Instant::now()) {
+                gather_until = None;
+                let outcome = self.tell_others(std::mem::take(&mut others)).await;
+                self.note(outcome);
+            }
+            if next <= Instant::now() {
+                let outcome = self.look().await;
+                self.note(outcome);
+                next = Instant::now() + self.jittered_tick();
+            }
+        }
+    }
+
+    /// Logs that the database is away, once, and that it is back.
+    fn note(&mut self, outcome: Result<(), StoreError>) {
+        match outcome {
+            Ok(()) => self.away = false,
+            Err(error) if !std::mem::replace(&mut self.away, true) => {
+                tracing::warn!(%error, "cannot look at the database");
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Up to a tenth more or less, so that replicas do not look in step.
+    fn jittered_tick(&self) -> Duration {
+        let ms = self.config.tick_ms;
+        let spread = (self.registry.now().0 as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
+        Duration::from_millis(ms - ms / 10 + (ms / 5) * spread / (1 << 24))
+    }
+
+    async fn look(&mut self) -> Result<(), StoreError> {
+        let tick = self.store.tick(self.replica, self.config.dead_after_ms, DUE_LIMIT).await?;
+        self.registry.see_time(tick.now);
+        let changed = tick.sessions_mark != self.sessions_mark || tick.replicas != self.live;
+        self.sessions_mark = tick.sessions_mark;
+        self.live.clone_from(&tick.replicas);
+        if tick.ready.iter().any(|route| !self.registry.knows_route(*route)) {
+            self.learn_routes().await?;
+        }
+        self.ticks = self.ticks.wrapping_add(1);
+        let all = self.ticks.is_multiple_of(LOOK_EVERY_TICKS);
+        if all || changed || self.sessions.iter().any(|row| row.state != SessionState::Open) {
+            self.look_at_sessions().await?;
+        }
+        if all {
+            self.look_at_leases().await?;
+        }
+        self.settle_stuck(&tick).await?;
+        self.give(Input::Tick(tick)).await;
+        if self.maintained.is_none_or(|at| at.elapsed() >= MAINTAIN_EVERY) {
+            self.store.maintain().await?;
+            self.maintained = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    async fn learn_routes(&self) -> Result<(), StoreError> {
+        let routes = self.store.routes_after(self.registry.routes_read()).await?;
+        self.registry.read_routes(&routes);
+        self.give(Input::Routes(routes)).await;
+        Ok(())
+    }
+
+    async fn look_at_sessions(&mut self) -> Result<(), StoreError> {
+        let sessions = self.store.sessions().await?;
+        self.registry.learn_sessions(sessions.clone());
+        self.sessions.clone_from(&sessions);
+        let expired: Vec<SessionNo> =
+            sessions.iter().filter(|row| row.state == SessionState::Expired).map(|row| row.no).collect();
+        self.give(Input::Sessions { sessions, live: self.live.clone() }).await;
+        self.sweep(&expired).await
+    }
+
+    /// Takes the leases from expired sessions, and deletes those that have none left.
+    async fn sweep(&self, expired: &[SessionNo]) -> Result<(), StoreError> {
+        if expired.is_empty() {
+            return Ok(());
+        }
+        let leases = self.store.leases(expired).await?;
+        let holding: BTreeSet<SessionNo> = leases.iter().map(|(session, _)| *session).collect();
+        for (_, at) in leases {
+            self.ask(Command::Lose { at }).await;
+        }
+        for session in expired.iter().filter(|no| !holding.contains(no)) {
+            self.ask(Command::ForgetSession { session: *session }).await;
+        }
+        Ok(())
+    }
+
+    async fn look_at_leases(&self) -> Result<(), StoreError> {
+        let mine: Vec<SessionNo> =
+            self.sessions.iter().filter(|row| row.replica == self.replica).map(|row| row.no).collect();
+        if !mine.is_empty() {
+            let leases = self.store.leases(&mine).await?;
+            self.give(Input::Leases(leases)).await;
+        }
+        Ok(())
+    }
+
+    /// Blocks what has waited too long for a worker that nobody is, and unblocks what somebody can do again.
+    async fn settle_stuck(&mut self, tick: &Tick) -> Result<(), StoreError> {
+        let in_line: BTreeSet<RouteNo> = tick.ready.iter().copied().collect();
+        let served = self.registry.served_now(&in_line);
+        let patience = self.config.policy.schedule_to_start_ms;
+        let before = Time(tick.now.0.saturating_sub(i64::try_from(patience).unwrap_or(i64::MAX)));
+        for route in in_line.difference(&served) {
+            self.unserved.insert(*route);
+            for (task, index) in self.store.stuck(*route, false, before, STUCK_LIMIT).await? {
+                tracing::warn!(%task, index, %route, "no live worker can do a ready subtask: blocked");
+                self.ask(Command::Block { task, index }).await;
+            }
+        }
+        for route in &served {
+            if !self.unserved.contains(route) {
+                continue;
+            }
+            let blocked = self.store.stuck(*route, true, tick.now, STUCK_LIMIT).await?;
+            if blocked.is_empty() {
+                self.unserved.remove(route);
+            }
+            for (task, index) in blocked {
+                self.ask(Command::Unblock { task, index }).await;
+            }
+        }
+        self.unserved.retain(|route| in_line.contains(route));
+        Ok(())
+    }
+
+    async fn tell_others(&self, mut notice: Notice) -> Result<(), StoreError> {
+        notice.from = self.replica.0;
+        while notice.routes.len() > NOTIFY_ITEMS_MAX {
+            notice.routes.pop_last();
+        }
+        while notice.tasks.len() > NOTIFY_ITEMS_MAX {
+            notice.tasks.pop_last();
+        }
+        let text = serde_json::to_string(&notice).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+        self.store.notify(&text).await
+    }
+
+    async fn ask(&self, command: Command) {
+        self.give(Input::Command { command, answer: Answer::Nobody }).await;
+    }
+
+    async fn give(&self, input: Input) {
+        // The committer is gone when the process stops.
+        let _ = self.inbox.send(input).await;
+    }
+}
+
+/// Takes in what other replicas say, for as long as the database can be listened to.
+pub(crate) async fn listen(
+    replica: ReplicaNo,
+    store: Arc<dyn Store>,
+    inbox: mpsc::Sender<Input>,
+    watch: Arc<Watch>,
+) {
+    loop {
+        match store.listen().await {
+            Ok(None) => return,
+            Ok(Some(mut notices)) => {
+                watch.all_changed();
+                while let Some(text) = notices.recv().await {
+                    let Ok(notice) = serde_json::from_str::<Notice>(&text) else { continue };
+                    if notice.from == replica.0 {
+                        continue;
+                    }
+                    notice.tasks.iter().for_each(|task| watch.changed(*task));
+                    if !notice.routes.is_empty()
+                        && inbox.send(Input::InLine(notice.routes.into_iter().collect())).await.is_err()
+                    {
+                        return;
+                    }
+                }
+            }
+            Err(error) => tracing::debug!(%error, "cannot listen to the other replicas"),
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}

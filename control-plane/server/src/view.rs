@@ -1,0 +1,227 @@
+//! What callers see of a task: rows, plan, outputs and history put together. Every face prints this.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use downbeat_core::{
+    event::{Artifact, AttemptError, Event, What},
+    id::{Index, LeaseId, TaskId},
+    plan::Node,
+    session::AgentDeclaration,
+    subtask::{Outcome, Subtask, SubtaskState},
+    task::{Task, TaskStatus},
+    time::Time,
+};
+use downbeat_store::PlanRecord;
+
+use crate::docs::Delivered;
+
+/// A whole task.
+#[derive(Clone, Debug)]
+pub struct TaskView {
+    pub task: Task,
+    pub record: Arc<PlanRecord>,
+    /// In the order of the plan.
+    pub subtasks: Vec<SubtaskView>,
+    pub status_history: Vec<(TaskStatus, Time)>,
+    pub metrics: Metrics,
+}
+
+/// One subtask of it; its fixed part is `record.plan.nodes()[index]`.
+#[derive(Clone, Debug)]
+pub struct SubtaskView {
+    pub row: Subtask,
+    pub attempts: Vec<AttemptView>,
+    pub output: Delivered,
+    /// Why it is where it is; empty when there is nothing to say.
+    pub reason: String,
+}
+
+/// One attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptView {
+    pub attempt: u16,
+    pub lease: LeaseId,
+    pub worker: String,
+    /// `None`: under way.
+    pub outcome: Option<Outcome>,
+    pub started_at: Time,
+    pub ended_at: Option<Time>,
+    pub error: Option<AttemptError>,
+}
+
+/// Figures of a task.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Metrics {
+    /// From the first execution to the end, or to now; 0 before.
+    pub elapsed_ms: u64,
+    /// Judged by `metadata.due_date`; `None` without one.
+    pub on_time: Option<bool>,
+    pub total: u32,
+    pub finished: u32,
+    pub attempts: u32,
+    /// Attempts that failed or timed out.
+    pub failures: u32,
+}
+
+impl TaskView {
+    /// Puts it together. `events` are the task's whole history so far.
+    pub fn new(
+        task: Task,
+        rows: Vec<Subtask>,
+        record: Arc<PlanRecord>,
+        mut outputs: BTreeMap<Index, Delivered>,
+        events: &[Event],
+        now: Time,
+    ) -> TaskView {
+        let mut subtasks: Vec<SubtaskView> = (0..)
+            .zip(rows)
+            .map(|(index, row)| SubtaskView {
+                row,
+                attempts: Vec::new(),
+                output: outputs.remove(&index).unwrap_or_default(),
+                reason: String::new(),
+            })
+            .collect();
+        let mut status_history = Vec::new();
+        for event in events {
+            fold(event, &mut subtasks, &mut status_history);
+        }
+        let metrics = metrics(&task, &subtasks, now);
+        TaskView { task, record, subtasks, status_history, metrics }
+    }
+
+    /// The fixed part of a subtask.
+    pub fn node(&self, index: usize) -> &Node {
+        &self.record.plan.nodes()[index]
+    }
+
+    /// All artifacts with the index of the subtask they came from.
+    pub fn artifacts(&self) -> impl Iterator<Item = (usize, &Artifact)> {
+        self.subtasks
+            .iter()
+            .enumerate()
+            .flat_map(|(i, sub)| sub.output.artifacts.iter().map(move |artifact| (i, artifact)))
+    }
+}
+
+fn fold(event: &Event, subtasks: &mut [SubtaskView], statuses: &mut Vec<(TaskStatus, Time)>) {
+    if let What::Task { status, .. } = event.what {
+        statuses.push((status, event.at));
+        return;
+    }
+    let Some(sub) = event.what.index().and_then(|index| subtasks.get_mut(index as usize)) else { return };
+    match &event.what {
+        What::Leased { attempt, lease, worker, .. } => {
+            sub.reason.clear();
+            sub.attempts.push(AttemptView {
+                attempt: *attempt,
+                lease: *lease,
+                worker: worker.clone(),
+                outcome: None,
+                started_at: event.at,
+                ended_at: None,
+                error: None,
+            });
+        }
+        What::Returned { lease, .. } => sub.attempts.retain(|attempt| attempt.lease != *lease),
+        What::Ended { lease, outcome, error, reason, .. } => {
+            sub.reason.clone_from(reason);
+            if let Some(attempt) = sub.attempts.iter_mut().find(|attempt| attempt.lease == *lease) {
+                attempt.outcome = Some(*outcome);
+                attempt.ended_at = Some(event.at);
+                attempt.error.clone_from(error);
+            }
+        }
+        What::Subtask { state, reason, .. } if *state != SubtaskState::Running => {
+            sub.reason.clone_from(reason)
+        }
+        What::Subtask { .. } | What::Progress { .. } | What::Task { .. } => {}
+    }
+}
+
+fn metrics(task: &Task, subtasks: &[SubtaskView], now: Time) -> Metrics {
+    let end = task.ended_at.unwrap_or(now);
+    let attempts = subtasks.iter().flat_map(|sub| &sub.attempts);
+    let failed = |a: &&AttemptView| matches!(a.outcome, Some(Outcome::Failed | Outcome::TimedOut));
+    Metrics {
+        elapsed_ms: task.started_at.map_or(0, |start| end.since_ms(start)),
+        on_time: task.due_at.map(|due| end <= due),
+        total: task.total,
+        finished: task.total - task.unfinished,
+        attempts: u32::try_from(attempts.clone().count()).unwrap_or(u32::MAX),
+        failures: u32::try_from(attempts.filter(failed).count()).unwrap_or(u32::MAX),
+    }
+}
+
+/// How an agent is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Health {
+    /// At least one live worker takes work.
+    Healthy,
+    /// Workers exist, all of them draining or disconnected.
+    Degraded,
+    /// Known, no worker.
+    Offline,
+}
+
+impl Health {
+    pub fn word(self) -> &'static str {
+        match self {
+            Health::Healthy => "healthy",
+            Health::Degraded => "degraded",
+            Health::Offline => "offline",
+        }
+    }
+}
+
+/// An agent with its workers' state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AgentView {
+    pub declaration: AgentDeclaration,
+    pub health: Health,
+    pub workers: u32,
+    pub slots: u32,
+    pub busy: u32,
+    pub last_seen: Time,
+}
+
+/// A worker's session.
+#[derive(Clone, Debug)]
+pub struct WorkerView {
+    pub session: downbeat_core::session::Session,
+    pub busy: u32,
+}
+
+/// A line of the task's history with names instead of numbers.
+#[derive(Clone, Debug)]
+pub struct EventView {
+    pub event: Event,
+    /// Empty for events of the task itself.
+    pub subtask_id: String,
+    pub key: String,
+}
+
+/// A page of events.
+#[derive(Clone, Debug, Default)]
+pub struct EventPage {
+    pub events: Vec<EventView>,
+    /// The task is final and this was its last event.
+    pub end: bool,
+}
+
+/// An accepted (or existing) task.
+#[derive(Clone, Debug)]
+pub struct Submitted {
+    pub view: TaskView,
+    pub existed: bool,
+}
+
+/// The answer to an execution.
+#[derive(Clone, Debug)]
+pub struct Executed {
+    pub id: TaskId,
+    pub status: TaskStatus,
+    /// The plan they stand in, and the subtasks that nobody can do now.
+    pub record: Arc<PlanRecord>,
+    pub blocked: Vec<Index>,
+}

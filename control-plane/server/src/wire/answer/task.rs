@@ -1,0 +1,194 @@
+//! A whole task, as `POST /orchestrate` and `GET /tasks/{task_id}` answer.
+
+use downbeat_core::time::Time;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::{
+    Artifact, AttemptError, ModeWord, Moment, OutcomeWord, PriorityWord, Shown, SubtaskStateWord,
+    TaskStatusWord, raw_or_null,
+};
+use crate::{
+    view::{AttemptView, SubtaskView, TaskView},
+    wire::figures::seconds,
+};
+
+/// A task with everything about it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Task<'a> {
+    task_id: &'a str,
+    title: &'a str,
+    description: &'a str,
+    priority: PriorityWord,
+    #[schema(value_type = Object)]
+    metadata: &'a RawValue,
+    status: TaskStatusWord,
+    execution_mode: ModeWord,
+    /// In the order of the plan.
+    subtasks: Vec<Subtask<'a>>,
+    metrics: Metrics,
+    /// Every status entered, oldest first.
+    status_history: Vec<StatusChange>,
+    /// Left out together with the outputs.
+    artifacts: Vec<NamedArtifact<'a>>,
+    created_at: Moment,
+    started_at: Option<Moment>,
+    ended_at: Option<Moment>,
+    /// When an unfinished task ends as failed.
+    deadline: Option<Moment>,
+    /// Why it failed or was cancelled; empty otherwise.
+    reason: &'a str,
+    /// Number of the newest event.
+    last_event: u64,
+}
+
+/// One subtask.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Subtask<'a> {
+    #[schema(example = "code-review::feature-1087::1")]
+    subtask_id: &'a str,
+    key: &'a str,
+    /// Empty: any agent with the capabilities.
+    agent: &'a str,
+    capabilities: &'a [String],
+    /// Keys.
+    depends_on: Vec<&'a str>,
+    state: SubtaskStateWord,
+    #[schema(value_type = serde_json::Value)]
+    input: Option<&'a RawValue>,
+    /// What it delivered; null until then. Not there with `outputs=false`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = serde_json::Value, required = false)]
+    outputs: Option<&'a RawValue>,
+    artifacts: Vec<Artifact<'a>>,
+    attempts: Vec<Attempt<'a>>,
+    priority: PriorityWord,
+    sla_seconds: Option<u32>,
+    max_attempts: u16,
+    /// The next attempt, or the end of the SLA.
+    wake_at: Option<Moment>,
+    /// Why it is blocked, in review, failed or skipped; empty otherwise.
+    reason: &'a str,
+}
+
+/// One execution of a subtask under one lease.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Attempt<'a> {
+    attempt: u16,
+    lease_id: i64,
+    worker: &'a str,
+    /// null while it is under way.
+    outcome: Option<OutcomeWord>,
+    started_at: Moment,
+    ended_at: Option<Moment>,
+    error: Option<AttemptError<'a>>,
+}
+
+/// Figures of a task.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Metrics {
+    /// From the first execution to the end, or to now.
+    elapsed_seconds: f64,
+    /// Judged by `metadata.due_date`; null without one.
+    on_time: Option<bool>,
+    subtasks_total: u32,
+    subtasks_finished: u32,
+    attempts: u32,
+    failures: u32,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct StatusChange {
+    status: TaskStatusWord,
+    at: Moment,
+}
+
+/// An output kept by reference, and where it came from.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct NamedArtifact<'a> {
+    subtask_id: &'a str,
+    #[serde(flatten)]
+    artifact: Artifact<'a>,
+}
+
+impl<'a> Task<'a> {
+    /// `outputs` says whether the view was read with them.
+    pub(crate) fn new(view: &'a TaskView, outputs: bool) -> Task<'a> {
+        let (task, request) = (&view.task, &view.record.request);
+        let subtasks = view.subtasks.iter().enumerate();
+        let artifact = |(index, found)| NamedArtifact {
+            subtask_id: &view.node(index).id,
+            artifact: Artifact::new(found),
+        };
+        let metrics = &view.metrics;
+        Task {
+            task_id: &task.id,
+            title: &request.title,
+            description: &request.description,
+            priority: Shown(task.priority),
+            metadata: raw_or_null(&request.metadata),
+            status: Shown(task.status),
+            execution_mode: Shown(task.mode),
+            subtasks: subtasks.map(|(index, sub)| Subtask::new(view, index, sub, outputs)).collect(),
+            metrics: Metrics {
+                elapsed_seconds: seconds(metrics.elapsed_ms),
+                on_time: metrics.on_time,
+                subtasks_total: metrics.total,
+                subtasks_finished: metrics.finished,
+                attempts: metrics.attempts,
+                failures: metrics.failures,
+            },
+            status_history: history(view),
+            artifacts: view.artifacts().map(artifact).collect(),
+            created_at: Moment(task.created_at),
+            started_at: task.started_at.map(Moment),
+            ended_at: task.ended_at.map(Moment),
+            deadline: task.wake_at.map(Moment),
+            reason: &task.reason,
+            last_event: task.events,
+        }
+    }
+}
+
+impl<'a> Subtask<'a> {
+    fn new(view: &'a TaskView, index: usize, sub: &'a SubtaskView, outputs: bool) -> Subtask<'a> {
+        let node = view.node(index);
+        Subtask {
+            subtask_id: &node.id,
+            key: &node.key,
+            agent: &node.agent,
+            capabilities: &node.capabilities,
+            depends_on: node.depends_on.iter().map(|&at| view.node(at as usize).key.as_str()).collect(),
+            state: Shown(sub.row.state),
+            input: node.input.as_deref(),
+            outputs: outputs.then(|| raw_or_null(&sub.output.body)),
+            artifacts: sub.output.artifacts.iter().map(Artifact::new).collect(),
+            attempts: sub.attempts.iter().map(Attempt::new).collect(),
+            priority: Shown(sub.row.priority),
+            sla_seconds: node.sla_seconds,
+            max_attempts: node.attempts_max,
+            wake_at: sub.row.wake_at.map(Moment),
+            reason: &sub.reason,
+        }
+    }
+}
+
+impl<'a> Attempt<'a> {
+    fn new(attempt: &'a AttemptView) -> Attempt<'a> {
+        Attempt {
+            attempt: attempt.attempt,
+            lease_id: attempt.lease.0,
+            worker: &attempt.worker,
+            outcome: attempt.outcome.map(Shown),
+            started_at: Moment(attempt.started_at),
+            ended_at: attempt.ended_at.map(Moment),
+            error: attempt.error.as_ref().map(AttemptError::new),
+        }
+    }
+}
+
+fn history(view: &TaskView) -> Vec<StatusChange> {
+    let change = |(status, at): &(_, Time)| StatusChange { status: Shown(*status), at: Moment(*at) };
+    view.status_history.iter().map(change).collect()
+}

@@ -1,0 +1,63 @@
+//! What an event says, in the flat form that both faces print.
+
+use downbeat_core::{
+    event::{AttemptError, What},
+    id::LeaseId,
+    subtask::{Outcome, SubtaskState},
+    task::TaskStatus,
+};
+
+use crate::view::EventPage;
+
+/// One event; what it does not say is `None` or empty.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Told<'a> {
+    pub(crate) attempt: Option<u16>,
+    pub(crate) lease: Option<LeaseId>,
+    pub(crate) worker: &'a str,
+    /// The status that the task entered.
+    pub(crate) task_status: Option<TaskStatus>,
+    /// The state that the subtask entered.
+    pub(crate) subtask_state: Option<SubtaskState>,
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) error: Option<&'a AttemptError>,
+    pub(crate) message: &'a str,
+}
+
+impl<'a> Told<'a> {
+    pub(crate) fn of(what: &'a What) -> Told<'a> {
+        let none = Told::default();
+        match what {
+            What::Task { status, reason } => Told { task_status: Some(*status), message: reason, ..none },
+            What::Subtask { state, reason, .. } => {
+                Told { subtask_state: Some(*state), message: reason, ..none }
+            }
+            What::Leased { attempt, lease, worker, .. } => Told {
+                attempt: Some(*attempt),
+                lease: Some(*lease),
+                worker,
+                subtask_state: Some(SubtaskState::Leased),
+                ..none
+            },
+            What::Returned { lease, .. } => {
+                Told { lease: Some(*lease), subtask_state: Some(SubtaskState::Ready), ..none }
+            }
+            What::Ended { state, lease, attempt, outcome, error, reason, .. } => Told {
+                attempt: Some(*attempt),
+                lease: Some(*lease),
+                subtask_state: Some(*state),
+                outcome: Some(*outcome),
+                error: error.as_ref(),
+                message: reason,
+                ..none
+            },
+            What::Progress { lease, message, .. } => Told { lease: Some(*lease), message, ..none },
+        }
+    }
+}
+
+/// The number to ask on from; `None` when there is no further page now.
+pub(crate) fn next_after(found: &EventPage, limit: u32) -> Option<u64> {
+    let full = found.events.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
+    found.events.last().filter(|_| full && !found.end).map(|last| last.event.number)
+}

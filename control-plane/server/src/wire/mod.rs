@@ -1,0 +1,32 @@
+//! Where requests become core types, and views become answers: the only place that knows both the contract
+//! (proto messages, JSON bodies) and the core.
+//!
+//! In: [`request`] reads proto messages, [`body`] and [`query`] read what REST sends; both end in the same
+//! forms and the same checks, so that a request means the same on either face, and all of its problems come
+//! back at once. Out: [`proto`] and [`answer`]. [`session`] is the worker's stream, both ways. Nothing here
+//! talks to the engine or to a socket.
+
+pub(crate) mod answer;
+pub(crate) mod body;
+pub(crate) mod check;
+pub(crate) mod event;
+pub(crate) mod fields;
+pub(crate) mod figures;
+pub(crate) mod filter;
+pub(crate) mod json;
+pub(crate) mod page;
+pub(crate) mod problems;
+pub(crate) mod proto;
+pub(crate) mod query;
+pub(crate) mod request;
+pub(crate) mod session;
+pub(crate) mod submission;
+#[cfg(test)]
+mod tests;
+pub(crate) mod times;
+pub(crate) mod words;
+
+pub(crate) use self::{
+    proto::artifact,
+    words::{priority, subtask_state},
+};

@@ -1,0 +1,222 @@
+//! Views, printed as proto messages.
+
+use bytes::Bytes;
+use downbeat_core::{
+    event::{Artifact, AttemptError},
+    session::AgentDeclaration,
+    time::Time,
+};
+use downbeat_proto::v1 as pb;
+use downbeat_store::{TaskPage, TaskSummary};
+use serde_json::value::RawValue;
+
+use super::{
+    event::{Told, next_after},
+    figures::{load, seconds},
+    page,
+    words::Word,
+};
+use crate::{
+    docs::Delivered,
+    view::{AgentView, AttemptView, EventPage, EventView, Executed, SubtaskView, TaskView, WorkerView},
+};
+
+pub(crate) fn task(view: &TaskView) -> pb::Task {
+    let (task, request) = (&view.task, &view.record.request);
+    let artifacts = view.artifacts().map(|(index, found)| pb::NamedArtifact {
+        subtask_id: view.node(index).id.clone(),
+        artifact: Some(artifact(found.clone())),
+    });
+    let history = view
+        .status_history
+        .iter()
+        .map(|(status, at)| pb::StatusChange { status: status.proto(), at_ms: at.0 });
+    pb::Task {
+        task_id: task.id.clone(),
+        title: request.title.clone(),
+        description: request.description.clone(),
+        priority: task.priority.proto(),
+        metadata: request.metadata.clone(),
+        status: task.status.proto(),
+        execution_mode: task.mode.proto(),
+        subtasks: view.subtasks.iter().enumerate().map(|(index, sub)| subtask(view, index, sub)).collect(),
+        metrics: Some(metrics(view)),
+        status_history: history.collect(),
+        artifacts: artifacts.collect(),
+        created_at_ms: task.created_at.0,
+        started_at_ms: or_zero(task.started_at),
+        ended_at_ms: or_zero(task.ended_at),
+        deadline_ms: or_zero(task.wake_at),
+        reason: task.reason.clone(),
+        last_event: task.events,
+    }
+}
+
+fn metrics(view: &TaskView) -> pb::Metrics {
+    let metrics = &view.metrics;
+    pb::Metrics {
+        elapsed_seconds: seconds(metrics.elapsed_ms),
+        on_time: metrics.on_time,
+        subtasks_total: metrics.total,
+        subtasks_finished: metrics.finished,
+        attempts: metrics.attempts,
+        failures: metrics.failures,
+    }
+}
+
+fn subtask(view: &TaskView, index: usize, sub: &SubtaskView) -> pb::Subtask {
+    let node = view.node(index);
+    pb::Subtask {
+        subtask_id: node.id.clone(),
+        key: node.key.clone(),
+        agent: node.agent.clone(),
+        capabilities: node.capabilities.clone(),
+        depends_on: node.depends_on.iter().map(|&at| view.node(at as usize).key.clone()).collect(),
+        state: sub.row.state.proto(),
+        input: node.input.as_deref().map(json).unwrap_or_default(),
+        output: sub.output.body.clone(),
+        artifacts: sub.output.artifacts.iter().cloned().map(artifact).collect(),
+        attempts: sub.attempts.iter().map(attempt).collect(),
+        priority: sub.row.priority.proto(),
+        sla_seconds: node.sla_seconds.unwrap_or(0),
+        max_attempts: node.attempts_max.into(),
+        wake_at_ms: or_zero(sub.row.wake_at),
+        reason: sub.reason.clone(),
+    }
+}
+
+fn attempt(attempt: &AttemptView) -> pb::Attempt {
+    pb::Attempt {
+        attempt: attempt.attempt.into(),
+        lease_id: attempt.lease.0,
+        worker: attempt.worker.clone(),
+        outcome: attempt.outcome.map_or(0, Word::proto),
+        started_at_ms: attempt.started_at.0,
+        ended_at_ms: or_zero(attempt.ended_at),
+        error: attempt.error.as_ref().map(error),
+    }
+}
+
+pub(crate) fn executed(executed: &Executed) -> pb::ExecuteTaskResponse {
+    let nodes = executed.blocked.iter().filter_map(|index| executed.record.plan.node(*index));
+    let blocked = nodes.map(|node| pb::BlockedSubtask {
+        subtask_id: node.id.clone(),
+        key: node.key.clone(),
+        agent: node.agent.clone(),
+        capabilities: node.capabilities.clone(),
+    });
+    pb::ExecuteTaskResponse {
+        task_id: executed.id.clone(),
+        status: executed.status.proto(),
+        blocked: blocked.collect(),
+    }
+}
+
+pub(crate) fn tasks(found: &TaskPage) -> pb::ListTasksResponse {
+    pb::ListTasksResponse {
+        tasks: found.tasks.iter().map(summary).collect(),
+        next_page_token: found.next.map(page::token).unwrap_or_default(),
+    }
+}
+
+fn summary(task: &TaskSummary) -> pb::TaskSummary {
+    pb::TaskSummary {
+        task_id: task.id.clone(),
+        title: task.title.clone(),
+        priority: task.priority.proto(),
+        status: task.status.proto(),
+        subtasks_total: task.total,
+        subtasks_finished: task.total.saturating_sub(task.unfinished),
+        created_at_ms: task.created_at.0,
+        started_at_ms: or_zero(task.started_at),
+        ended_at_ms: or_zero(task.ended_at),
+    }
+}
+
+pub(crate) fn events(found: &EventPage, limit: u32) -> pb::ListEventsResponse {
+    pb::ListEventsResponse {
+        events: found.events.iter().map(event).collect(),
+        next_after: next_after(found, limit).unwrap_or(0),
+    }
+}
+
+pub(crate) fn event(view: &EventView) -> pb::Event {
+    let told = Told::of(&view.event.what);
+    pb::Event {
+        number: view.event.number,
+        at_ms: view.event.at.0,
+        kind: view.event.what.kind(),
+        subtask_id: view.subtask_id.clone(),
+        key: view.key.clone(),
+        attempt: told.attempt.unwrap_or(0).into(),
+        lease_id: told.lease.map_or(0, |lease| lease.0),
+        worker: told.worker.to_owned(),
+        task_status: told.task_status.map_or(0, Word::proto),
+        subtask_state: told.subtask_state.map_or(0, Word::proto),
+        outcome: told.outcome.map_or(0, Word::proto),
+        error: told.error.map(error),
+        message: told.message.to_owned(),
+    }
+}
+
+pub(crate) fn output(delivered: Delivered) -> pb::GetOutputResponse {
+    let artifacts = delivered.artifacts.into_iter().map(artifact).collect();
+    pb::GetOutputResponse { output: delivered.body, artifacts }
+}
+
+pub(crate) fn agent(view: &AgentView) -> pb::Agent {
+    pb::Agent {
+        declaration: Some(declaration(&view.declaration)),
+        health: view.health.proto(),
+        workers: view.workers,
+        slots: view.slots,
+        busy: view.busy,
+        load: load(view),
+        last_seen_ms: view.last_seen.0,
+    }
+}
+
+pub(crate) fn worker(view: &WorkerView) -> pb::Worker {
+    let session = &view.session;
+    let declared = &session.declaration;
+    pb::Worker {
+        session_id: session.no.0,
+        name: declared.worker.clone(),
+        agents: declared.agents.iter().map(declaration).collect(),
+        slots: declared.slots,
+        busy: view.busy,
+        labels: declared.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        build_id: declared.build_id.clone(),
+        state: session.state.proto(),
+        connected_at_ms: session.opened_at.0,
+    }
+}
+
+fn declaration(declared: &AgentDeclaration) -> pb::AgentDeclaration {
+    pb::AgentDeclaration {
+        name: declared.name.clone(),
+        capabilities: declared.capabilities.clone(),
+        skills: declared.skills.clone(),
+        domain: declared.domain.clone(),
+        description: declared.description.clone(),
+        sla_ms: declared.sla_ms.unwrap_or(0),
+        progress_timeout_ms: declared.progress_timeout_ms.unwrap_or(0),
+    }
+}
+
+pub(crate) fn artifact(artifact: Artifact) -> pb::Artifact {
+    let Artifact { name, uri, media_type, size_bytes, digest } = artifact;
+    pb::Artifact { name, uri, media_type, size_bytes, digest }
+}
+
+fn error(error: &AttemptError) -> pb::AttemptError {
+    pb::AttemptError { code: error.code.clone(), message: error.message.clone() }
+}
+
+fn json(raw: &RawValue) -> Bytes {
+    Bytes::copy_from_slice(raw.get().as_bytes())
+}
+
+fn or_zero(time: Option<Time>) -> i64 {
+    time.map_or(0, |time| time.0)
+}

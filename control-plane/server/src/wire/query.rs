@@ -1,0 +1,203 @@
+//! Query parameters of REST, read into what the engine takes.
+
+use downbeat_core::{id::TenantNo, task::TaskStatus};
+use downbeat_store::ListTasks;
+
+use super::{check, filter::AgentFilter, page, problems::Problems, words::Word};
+use crate::failure::Failure;
+
+/// The parameters of one request, each taken out as it is read: what is left is unknown.
+#[derive(Debug)]
+pub(crate) struct Query {
+    pairs: Vec<(String, String)>,
+    problems: Problems,
+}
+
+/// A page of a task's events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EventsQuery {
+    pub(crate) after: u64,
+    pub(crate) limit: u32,
+}
+
+impl Query {
+    pub(crate) fn new(pairs: Vec<(String, String)>) -> Query {
+        Query { pairs, problems: Problems::default() }
+    }
+
+    /// For routes that take no parameters.
+    ///
+    /// # Errors
+    /// `Invalid` with every parameter.
+    pub(crate) fn none(self) -> Result<(), Failure> {
+        self.finish(())
+    }
+
+    /// `?outputs=`: whether to leave them out.
+    ///
+    /// # Errors
+    /// `Invalid` with every problem.
+    pub(crate) fn omit_outputs(mut self) -> Result<bool, Failure> {
+        let omit = match self.take("outputs").as_deref() {
+            None | Some("true") => false,
+            Some("false") => true,
+            Some(other) => {
+                let issue = format!("must be `true` or `false`, got `{}`", other.escape_debug());
+                self.problems.add("outputs", issue);
+                false
+            }
+        };
+        self.finish(omit)
+    }
+
+    /// `?status=&prefix=&page_size=&page_token=`; `status` may be repeated, or hold several with commas.
+    ///
+    /// # Errors
+    /// `Invalid` with every problem.
+    pub(crate) fn tasks(mut self, tenant: TenantNo) -> Result<ListTasks, Failure> {
+        let mut statuses = Vec::new();
+        while let Some(words) = self.take("status") {
+            for word in words.split(',').filter(|word| !word.is_empty()) {
+                match TaskStatus::from_word(word) {
+                    Some(status) if statuses.contains(&status) => {}
+                    Some(status) => statuses.push(status),
+                    None => self.refuse_word::<TaskStatus>("status", word),
+                }
+            }
+        }
+        let id_prefix = self.take("prefix").unwrap_or_default();
+        self.problems.check(|found| check::prefix("prefix", &id_prefix, found));
+        let limit = self.page_size(page::TASKS_DEFAULT, page::TASKS_MAX);
+        let token = self.take("page_token").unwrap_or_default();
+        let before = page::before(&token, &mut self.problems);
+        self.finish(ListTasks { tenant, statuses, id_prefix, before, limit })
+    }
+
+    /// `?after=&page_size=`.
+    ///
+    /// # Errors
+    /// `Invalid` with every problem.
+    pub(crate) fn events(mut self) -> Result<EventsQuery, Failure> {
+        let after = self.number("after", check::EVENT_MAX).unwrap_or(0);
+        let limit = self.page_size(page::EVENTS_DEFAULT, page::EVENTS_MAX);
+        self.finish(EventsQuery { after, limit })
+    }
+
+    /// `?domain=&capability=&health=`.
+    ///
+    /// # Errors
+    /// `Invalid` with every problem.
+    pub(crate) fn agents(mut self) -> Result<AgentFilter, Failure> {
+        let domain = self.take("domain").unwrap_or_default();
+        let capability = self.take("capability").unwrap_or_default();
+        let word = self.take("health").filter(|word| !word.is_empty());
+        let health = word.and_then(|word| {
+            let health = Word::from_word(&word);
+            if health.is_none() {
+                self.refuse_word::<crate::view::Health>("health", &word);
+            }
+            health
+        });
+        self.finish(AgentFilter { domain, capability, health })
+    }
+
+    /// `?agent=`.
+    ///
+    /// # Errors
+    /// `Invalid` with every problem.
+    pub(crate) fn workers(mut self) -> Result<String, Failure> {
+        let agent = self.take("agent").unwrap_or_default();
+        self.finish(agent)
+    }
+
+    fn page_size(&mut self, default: u32, max: u32) -> u32 {
+        let Some(token) = self.take("page_size") else { return default };
+        check::number("page_size", &token, 1..=u64::from(max), "", &mut self.problems).unwrap_or(default)
+    }
+
+    fn number(&mut self, name: &str, max: u64) -> Option<u64> {
+        let token = self.take(name)?;
+        check::number(name, &token, 0..=max, "", &mut self.problems)
+    }
+
+    fn refuse_word<T: Word>(&mut self, field: &str, word: &str) {
+        self.problems.add(field, format!("must be {}, got `{}`", T::choice(), word.escape_debug()));
+    }
+
+    fn take(&mut self, name: &str) -> Option<String> {
+        let at = self.pairs.iter().position(|(found, _)| found == name)?;
+        Some(self.pairs.remove(at).1)
+    }
+
+    fn finish<T>(mut self, value: T) -> Result<T, Failure> {
+        for (name, _) in &self.pairs {
+            self.problems.add(name, "unknown query parameter, or given more than once");
+        }
+        self.problems.finish(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::problems::refused;
+
+    const TENANT: TenantNo = TenantNo::DEFAULT;
+
+    fn query(pairs: &[(&str, &str)]) -> Query {
+        Query::new(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+
+    #[test]
+    fn lists_of_tasks() {
+        let pairs = [("status", "running,paused"), ("status", "failed"), ("prefix", "feature-")];
+        let list = query(&pairs).tasks(TENANT).expect("accepted");
+        assert_eq!((list.statuses.len(), list.id_prefix.as_str(), list.limit), (3, "feature-", 50));
+        refused(
+            query(&[("status", "done"), ("page_size", "0"), ("page_token", "x"), ("foo", "1")]).tasks(TENANT),
+            &[
+                (
+                    "status",
+                    "must be `planning`, `planned`, `running`, `paused`, `needs_review`, `completed`, `failed` or \
+                     `cancelled`, got `done`",
+                ),
+                ("page_size", "must be a whole number from 1 to 500, got 0"),
+                ("page_token", "is not a token of this list; give `next_page_token` of the page before"),
+                ("foo", "unknown query parameter, or given more than once"),
+            ],
+            "tasks",
+        );
+    }
+
+    #[test]
+    fn pages_of_events() {
+        let events = query(&[("after", "7")]).events();
+        assert_eq!(events, Ok(EventsQuery { after: 7, limit: page::EVENTS_DEFAULT }));
+        refused(
+            query(&[("after", "-1"), ("page_size", "1001")]).events(),
+            &[
+                ("after", "must be a whole number from 0 to 9223372036854775807, got -1"),
+                ("page_size", "must be a whole number from 1 to 1000, got 1001"),
+            ],
+            "events",
+        );
+    }
+
+    #[test]
+    fn filters_and_switches() {
+        refused(
+            query(&[("health", "well"), ("domain", "a"), ("domain", "b")]).agents(),
+            &[
+                ("health", "must be `healthy`, `degraded` or `offline`, got `well`"),
+                ("domain", "unknown query parameter, or given more than once"),
+            ],
+            "agents",
+        );
+        assert_eq!(query(&[("outputs", "false")]).omit_outputs(), Ok(true));
+        assert_eq!(query(&[]).omit_outputs(), Ok(false));
+        let outputs = query(&[("outputs", "0")]).omit_outputs();
+        refused(outputs, &[("outputs", "must be `true` or `false`, got `0`")], "outputs");
+        let none = query(&[("a", "")]).none();
+        refused(none, &[("a", "unknown query parameter, or given more than once")], "none");
+    }
+}

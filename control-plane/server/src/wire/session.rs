@@ -1,0 +1,229 @@
+//! Messages of the worker's stream, to and from the core.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use downbeat_core::{
+    command::{Verdict, WorkResult},
+    event::{Artifact, AttemptError},
+    id::{LeaseAt, LeaseId, TaskNo},
+    limits,
+    plan::{Violation, check_capabilities, name_issue},
+    session::{AgentDeclaration, WorkerDeclaration},
+};
+use downbeat_proto::v1;
+
+use crate::{committer::Ack, failure::Failure};
+
+/// A worker's declaration, or everything that is wrong with it.
+///
+/// # Errors
+/// `Invalid`, naming the fields of `hello`.
+pub(crate) fn declaration(hello: &v1::Hello) -> Result<WorkerDeclaration, Failure> {
+    let mut found = Vec::new();
+    text("hello.worker", &hello.worker, limits::NAME_BYTES, &mut found);
+    text("hello.build_id", &hello.build_id, limits::NAME_BYTES, &mut found);
+    if hello.agents.is_empty() {
+        found.push(Violation::new("hello.agents", "a worker serves at least one agent"));
+    }
+    if hello.agents.len() > limits::WORKER_AGENTS {
+        found.push(over("hello.agents", "WORKER_AGENTS", limits::WORKER_AGENTS, hello.agents.len()));
+    }
+    if !(1..=limits::WORKER_SLOTS).contains(&hello.slots) {
+        let issue = format!("1 to {} (WORKER_SLOTS), got {}", limits::WORKER_SLOTS, hello.slots);
+        found.push(Violation::new("hello.slots", issue));
+    }
+    if hello.labels.len() > limits::WORKER_LABELS {
+        found.push(over("hello.labels", "WORKER_LABELS", limits::WORKER_LABELS, hello.labels.len()));
+    }
+    for (key, value) in &hello.labels {
+        text(&format!("hello.labels[{}]", key.escape_debug()), key, limits::NAME_BYTES, &mut found);
+        text(&format!("hello.labels[{}]", key.escape_debug()), value, limits::NAME_BYTES, &mut found);
+    }
+    let mut names = BTreeMap::new();
+    for (i, agent) in hello.agents.iter().take(limits::WORKER_AGENTS).enumerate() {
+        let at = |field: &str| format!("hello.agents[{i}].{field}");
+        if let Some(issue) = name_issue(&agent.name) {
+            found.push(Violation::new(at("name"), issue));
+        } else if let Some(first) = names.insert(&agent.name, i) {
+            found.push(Violation::new(at("name"), format!("is already the name of hello.agents[{first}]")));
+        }
+        check_capabilities(&at("capabilities"), &agent.capabilities, &mut found);
+        if agent.skills.len() > limits::CAPABILITIES {
+            found.push(over(&at("skills"), "CAPABILITIES", limits::CAPABILITIES, agent.skills.len()));
+        }
+        for (s, skill) in agent.skills.iter().enumerate() {
+            text(&format!("hello.agents[{i}].skills[{s}]"), skill, limits::TITLE_BYTES, &mut found);
+        }
+        text(&at("domain"), &agent.domain, limits::NAME_BYTES, &mut found);
+        text(&at("description"), &agent.description, limits::MESSAGE_BYTES, &mut found);
+    }
+    if !found.is_empty() {
+        return Err(Failure::Invalid(found));
+    }
+    Ok(WorkerDeclaration {
+        worker: hello.worker.clone(),
+        agents: hello.agents.iter().map(agent).collect(),
+        slots: hello.slots,
+        labels: hello.labels.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
+        build_id: hello.build_id.clone(),
+    })
+}
+
+fn agent(declared: &v1::AgentDeclaration) -> AgentDeclaration {
+    AgentDeclaration {
+        name: declared.name.clone(),
+        capabilities: declared.capabilities.clone(),
+        skills: declared.skills.clone(),
+        domain: declared.domain.clone(),
+        description: declared.description.clone(),
+        sla_ms: (declared.sla_ms > 0).then_some(declared.sla_ms),
+        progress_timeout_ms: (declared.progress_timeout_ms > 0).then_some(declared.progress_timeout_ms),
+    }
+}
+
+fn text(field: &str, value: &str, bytes_max: usize, found: &mut Vec<Violation>) {
+    if value.len() > bytes_max {
+        found.push(Violation::new(field, format!("at most {bytes_max} bytes, got {}", value.len())));
+    }
+    if value.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
+        found.push(Violation::new(field, "must not hold control characters"));
+    }
+}
+
+fn over(field: &str, limit: &str, max: usize, got: usize) -> Violation {
+    Violation::new(field, format!("at most {max} ({limit}), got {got}"))
+}
+
+/// A lease as the worker names it.
+pub(crate) fn lease(lease: &v1::LeaseRef) -> LeaseAt {
+    LeaseAt { task: TaskNo(lease.task_no), index: lease.index, lease: LeaseId(lease.lease_id) }
+}
+
+/// A lease as the worker is told it.
+pub(crate) fn lease_ref(at: LeaseAt) -> v1::LeaseRef {
+    v1::LeaseRef { lease_id: at.lease.0, task_no: at.task.0, index: at.index }
+}
+
+pub(crate) fn leases(leases: &[v1::LeaseRef]) -> Vec<LeaseAt> {
+    leases.iter().map(lease).collect()
+}
+
+pub(crate) fn lease_refs(leases: &[LeaseAt]) -> Vec<v1::LeaseRef> {
+    leases.iter().copied().map(lease_ref).collect()
+}
+
+/// A result. What cannot be kept becomes a failed attempt, and the text says why it was refused.
+pub(crate) fn result(sent: v1::Result) -> Option<(LeaseAt, WorkResult, Option<String>)> {
+    let at = lease(sent.lease.as_ref()?);
+    match sent.outcome {
+        Some(v1::result::Outcome::Completed(completed)) => match check_completed(&completed) {
+            Ok(()) => {
+                let artifacts = completed.artifacts.into_iter().map(artifact).collect();
+                Some((at, WorkResult::Completed { output: completed.output, artifacts }, None))
+            }
+            Err(message) => {
+                let error = AttemptError { code: "INVALID_OUTPUT".into(), message: message.clone() };
+                Some((at, WorkResult::Failed { error, retryable: true }, Some(message)))
+            }
+        },
+        Some(v1::result::Outcome::Failed(failed)) => {
+            let error = failed.error.unwrap_or_default();
+            let code = if name_issue(&error.code).is_some() { "FAILED".into() } else { error.code };
+            let error = AttemptError { code, message: cut(&error.message) };
+            Some((at, WorkResult::Failed { error, retryable: failed.retryable }, None))
+        }
+        None => {
+            let message = "a result says neither completed nor failed".to_owned();
+            let error = AttemptError { code: "INVALID_OUTPUT".into(), message: message.clone() };
+            Some((at, WorkResult::Failed { error, retryable: true }, Some(message)))
+        }
+    }
+}
+
+fn check_completed(completed: &v1::Completed) -> Result<(), String> {
+    let bytes = completed.output.len();
+    if bytes > limits::OUTPUT_BYTES {
+        return Err(format!("output: at most {} bytes (OUTPUT_BYTES), got {bytes}", limits::OUTPUT_BYTES));
+    }
+    if !completed.output.is_empty() {
+        super::json::check(&completed.output).map_err(|issue| format!("output: {issue}"))?;
+    }
+    if completed.artifacts.len() > limits::ARTIFACTS {
+        let got = completed.artifacts.len();
+        return Err(format!("artifacts: at most {} (ARTIFACTS), got {got}", limits::ARTIFACTS));
+    }
+    for (i, artifact) in completed.artifacts.iter().enumerate() {
+        let fields = [
+            ("name", &artifact.name),
+            ("uri", &artifact.uri),
+            ("media_type", &artifact.media_type),
+            ("digest", &artifact.digest),
+        ];
+        for (field, value) in fields {
+            let max = limits::ARTIFACT_FIELD_BYTES;
+            if value.len() > max {
+                let got = value.len();
+                return Err(format!(
+                    "artifacts[{i}].{field}: at most {max} bytes (ARTIFACT_FIELD_BYTES), got {got}"
+                ));
+            }
+            if value.chars().any(char::is_control) {
+                return Err(format!("artifacts[{i}].{field}: must not hold control characters"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn artifact(sent: v1::Artifact) -> Artifact {
+    Artifact {
+        name: sent.name,
+        uri: sent.uri,
+        media_type: sent.media_type,
+        size_bytes: sent.size_bytes,
+        digest: sent.digest,
+    }
+}
+
+/// A progress line, a reason, an error's message: cut to what is kept, without NUL.
+pub(crate) fn cut(message: &str) -> String {
+    let mut end = message.len().min(limits::MESSAGE_BYTES);
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    message[..end].replace('\0', "\u{fffd}")
+}
+
+/// A progress message as a line: `40 % compiling`.
+pub(crate) fn progress(progress: &v1::Progress) -> String {
+    let text = cut(&progress.message);
+    if progress.fraction > 0.0 && progress.fraction <= 1.0 {
+        format!("{:.0} % {text}", progress.fraction * 100.0).trim_end().to_owned()
+    } else {
+        text
+    }
+}
+
+/// The answer to a result. `refused`: why its payload was not kept, if it was not.
+pub(crate) fn result_ack(ack: Ack, refused: Option<String>) -> v1::ResultAck {
+    use v1::result_ack::Verdict as Wire;
+    let (verdict, message) = match (ack.verdict, refused) {
+        (Ok(Verdict::Accepted), Some(message)) | (Err(message), _) => (Wire::Refused, message),
+        (Ok(Verdict::Accepted), None) => (Wire::Accepted, String::new()),
+        (Ok(Verdict::Duplicate), _) => (Wire::Duplicate, String::new()),
+        (Ok(Verdict::Stale), _) => (Wire::Stale, "the lease is no longer current".into()),
+    };
+    v1::ResultAck { lease: Some(lease_ref(ack.at)), verdict: verdict.into(), message }
+}
+
+/// The seeded shared context: `metadata.context`, or an empty object.
+pub(crate) fn context(metadata: &[u8]) -> Bytes {
+    #[derive(serde::Deserialize)]
+    struct Seed<'a> {
+        #[serde(borrow)]
+        context: Option<&'a serde_json::value::RawValue>,
+    }
+    let seed = serde_json::from_slice::<Seed<'_>>(metadata).ok().and_then(|seed| seed.context);
+    seed.map_or(Bytes::from_static(b"{}"), |context| Bytes::copy_from_slice(context.get().as_bytes()))
+}
