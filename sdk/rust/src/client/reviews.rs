@@ -1,0 +1,105 @@
+//! What a person may do with one subtask, named by its id or its key. Every call answers with the state that the
+//! subtask is in afterwards.
+
+use serde::Serialize;
+use tonic::transport::Channel;
+
+use crate::{
+    Client, Error,
+    proto::{
+        CompleteSubtaskRequest, FailSubtaskRequest, ReleaseSubtaskRequest, RetrySubtaskRequest,
+        SkipSubtaskRequest, SubtaskState, review_service_client::ReviewServiceClient,
+    },
+    request::json,
+};
+
+impl Client {
+    /// Gives a subtask that needs review another round of attempts.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] when it does not need review.
+    pub async fn retry_subtask(
+        &self,
+        task_id: impl Into<String>,
+        subtask: impl Into<String>,
+    ) -> Result<SubtaskState, Error> {
+        let request = RetrySubtaskRequest { task_id: task_id.into(), subtask_id: subtask.into() };
+        let answer =
+            self.call(request, |to, request| async { reviews(to).retry_subtask(request).await }).await?;
+        Ok(answer.state())
+    }
+
+    /// Goes on without a subtask: what depends on it sees a `null` output.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] when it has ended.
+    pub async fn skip_subtask(
+        &self,
+        task_id: impl Into<String>,
+        subtask: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> Result<SubtaskState, Error> {
+        let request =
+            SkipSubtaskRequest { task_id: task_id.into(), subtask_id: subtask.into(), reason: reason.into() };
+        let answer =
+            self.call(request, |to, request| async { reviews(to).skip_subtask(request).await }).await?;
+        Ok(answer.state())
+    }
+
+    /// Gives a subtask up: it fails, what depends on it is skipped, the task ends as failed.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] when it has ended.
+    pub async fn fail_subtask(
+        &self,
+        task_id: impl Into<String>,
+        subtask: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> Result<SubtaskState, Error> {
+        let request =
+            FailSubtaskRequest { task_id: task_id.into(), subtask_id: subtask.into(), reason: reason.into() };
+        let answer =
+            self.call(request, |to, request| async { reviews(to).fail_subtask(request).await }).await?;
+        Ok(answer.state())
+    }
+
+    /// Completes a subtask with an output supplied by hand.
+    ///
+    /// # Errors
+    /// [`Error::InvalidJson`] or [`Error::TooLarge`] before anything is sent; [`Error::Rejected`] when it has ended.
+    pub async fn complete_subtask<T: Serialize + ?Sized>(
+        &self,
+        task_id: impl Into<String>,
+        subtask: impl Into<String>,
+        output: &T,
+    ) -> Result<SubtaskState, Error> {
+        let request = CompleteSubtaskRequest {
+            task_id: task_id.into(),
+            subtask_id: subtask.into(),
+            output: json("the output", output)?,
+        };
+        let answer =
+            self.call(request, |to, request| async { reviews(to).complete_subtask(request).await }).await?;
+        Ok(answer.state())
+    }
+
+    /// Lets a held subtask go on.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] when it is not held.
+    pub async fn release_subtask(
+        &self,
+        task_id: impl Into<String>,
+        subtask: impl Into<String>,
+    ) -> Result<SubtaskState, Error> {
+        let request = ReleaseSubtaskRequest { task_id: task_id.into(), subtask_id: subtask.into() };
+        let answer =
+            self.call(request, |to, request| async { reviews(to).release_subtask(request).await }).await?;
+        Ok(answer.state())
+    }
+}
+
+/// The generated client of the review service.
+fn reviews(to: Channel) -> ReviewServiceClient<Channel> {
+    ReviewServiceClient::new(to)
+}

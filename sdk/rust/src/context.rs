@@ -1,0 +1,256 @@
+//! What a handler sees of its attempt: the brief, progress, cancellation, outputs of dependencies.
+//!
+//! Nothing here waits for the control plane, except for outputs that were too large for the brief.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Artifact, HandlerError,
+    proto::{Brief, Dependency},
+    worker::{MESSAGE_BYTES_MAX, Shared, truncate},
+};
+
+/// Why an attempt shall stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CancelReason {
+    /// The control plane cancelled it; the text says why.
+    Cancelled(String),
+    /// The lease went to somebody else, or is gone: whatever is done from here on counts for nothing.
+    LeaseLost,
+    /// Its deadline passed while the control plane could not be reached.
+    Overdue,
+    /// The worker ends and can wait no longer.
+    Shutdown,
+}
+
+impl fmt::Display for CancelReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cancelled(reason) if reason.is_empty() => f.write_str("cancelled"),
+            Self::Cancelled(reason) => write!(f, "cancelled: {reason}"),
+            Self::LeaseLost => f.write_str("the lease is lost"),
+            Self::Overdue => f.write_str("the deadline has passed"),
+            Self::Shutdown => f.write_str("the worker is shutting down"),
+        }
+    }
+}
+
+/// One attempt, as its handler sees it. Cloning is cheap.
+///
+/// ```
+/// use downbeat_sdk::{Context, HandlerError, Output};
+/// use serde::Deserialize;
+///
+/// #[derive(Deserialize)]
+/// struct Review {
+///     repository: String,
+/// }
+///
+/// async fn review(context: Context) -> Result<Output, HandlerError> {
+///     let Review { repository } = context.input()?;
+///     let diff: String = context.dependency("diff").await?;
+///     context.progress(format!("reading {repository}"), 0.1);
+///     Output::json(&diff.lines().count())
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Context {
+    attempt: Arc<Attempt>,
+}
+
+struct Attempt {
+    brief: Brief,
+    output_bytes_max: usize,
+    cancellation: Arc<Cancellation>,
+    artifacts: Mutex<Vec<Artifact>>,
+    shared: Arc<Shared>,
+}
+
+/// The cancellation of one attempt: the token, and the reason given before it is triggered.
+#[derive(Debug, Default)]
+pub(crate) struct Cancellation {
+    token: CancellationToken,
+    reason: OnceLock<CancelReason>,
+}
+
+impl Cancellation {
+    /// The first reason counts.
+    pub(crate) fn cancel(&self, reason: CancelReason) {
+        let _ = self.reason.set(reason);
+        self.token.cancel();
+    }
+}
+
+impl Context {
+    pub(crate) fn new(
+        brief: Brief,
+        output_bytes_max: usize,
+        cancellation: Arc<Cancellation>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let artifacts = Mutex::default();
+        Self { attempt: Arc::new(Attempt { brief, output_bytes_max, cancellation, artifacts, shared }) }
+    }
+
+    /// Everything that was handed over, as it came.
+    pub fn brief(&self) -> &Brief {
+        &self.attempt.brief
+    }
+
+    /// The lease of this attempt. It only ever grows: store it with what you write elsewhere, refuse writes under
+    /// a smaller one, and no two attempts can get in each other's way.
+    pub fn lease_id(&self) -> i64 {
+        self.brief().lease.map_or(0, |lease| lease.lease_id)
+    }
+
+    /// The number of this attempt: 1, 2, ... Not a fence; that is [`Context::lease_id`].
+    pub fn attempt(&self) -> u32 {
+        self.brief().attempt
+    }
+
+    /// When the attempt times out, by the clock of the control plane; `None`: never.
+    pub fn deadline(&self) -> Option<SystemTime> {
+        let millis = u64::try_from(self.brief().deadline_ms).ok().filter(|millis| *millis > 0)?;
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis))
+    }
+
+    /// What is left until the deadline by this machine's clock, zero when it has passed; `None`: no deadline.
+    pub fn time_left(&self) -> Option<Duration> {
+        self.deadline().map(|deadline| deadline.duration_since(SystemTime::now()).unwrap_or_default())
+    }
+
+    /// The most bytes that the JSON text of the output may have; 0 when the control plane did not say.
+    pub fn output_bytes_max(&self) -> usize {
+        self.attempt.output_bytes_max
+    }
+
+    /// The input of the subtask.
+    ///
+    /// # Errors
+    /// `INVALID_INPUT`, not retryable, when it has another shape than `T`.
+    pub fn input<T: DeserializeOwned>(&self) -> Result<T, HandlerError> {
+        parse("INVALID_INPUT", "the input", &self.brief().input)
+    }
+
+    /// The shared context of the task, a JSON object.
+    ///
+    /// # Errors
+    /// `INVALID_CONTEXT`, not retryable, when it has another shape than `T`.
+    pub fn shared<T: DeserializeOwned>(&self) -> Result<T, HandlerError> {
+        let context = &self.brief().context;
+        let context = if context.is_empty() { &Bytes::from_static(b"{}") } else { context };
+        parse("INVALID_CONTEXT", "the shared context", context)
+    }
+
+    /// The output of a direct dependency, fetched first when it was too large for the brief.
+    ///
+    /// # Errors
+    /// `UNKNOWN_DEPENDENCY` or `INVALID_DEPENDENCY`, not retryable, when there is none of this key, or when its
+    /// output has another shape than `T`. `DEPENDENCY_UNAVAILABLE`, retryable, when it cannot be fetched.
+    pub async fn dependency<T: DeserializeOwned>(&self, key: &str) -> Result<T, HandlerError> {
+        let output = self.dependency_output(key).await?;
+        parse("INVALID_DEPENDENCY", &format!("the output of dependency {key:?}"), &output)
+    }
+
+    /// The JSON text of a dependency's output; empty means `null`. Otherwise as [`Context::dependency`].
+    ///
+    /// # Errors
+    /// `UNKNOWN_DEPENDENCY`, not retryable, or `DEPENDENCY_UNAVAILABLE`, retryable.
+    pub async fn dependency_output(&self, key: &str) -> Result<Bytes, HandlerError> {
+        let Some(dependency) = self.brief().dependencies.iter().find(|dependency| dependency.key == key)
+        else {
+            let known: Vec<&str> = self.brief().dependencies.iter().map(|d| d.key.as_str()).collect();
+            let message = format!("no direct dependency {key:?}; there are {known:?}");
+            return Err(HandlerError::fatal("UNKNOWN_DEPENDENCY", message));
+        };
+        let Dependency { omitted: true, subtask_id, .. } = dependency else {
+            return Ok(dependency.output.clone());
+        };
+        let unavailable = |error: crate::Error| {
+            HandlerError::retryable(
+                "DEPENDENCY_UNAVAILABLE",
+                format!("cannot fetch the output of dependency {key:?}: {error}"),
+            )
+        };
+        let client = self.attempt.shared.client();
+        let answer = client.output(&self.brief().task_id, subtask_id).await.map_err(unavailable)?;
+        Ok(answer.output)
+    }
+
+    /// Reports progress: a message for people (4 KiB are kept) and the fraction done, 0 to 1, if known.
+    ///
+    /// Never waits and never fails. Of reports in quick succession the newest is sent. Each one also tells that
+    /// the attempt is alive, for agents with a progress timeout.
+    pub fn progress(&self, message: impl Into<String>, fraction: impl Into<Option<f64>>) {
+        let mut message = message.into();
+        truncate(&mut message, MESSAGE_BYTES_MAX);
+        let fraction = fraction.into().map_or(0.0, |fraction| if fraction.is_nan() { 0.0 } else { fraction });
+        self.attempt.shared.progress.put(self.lease_id(), message, fraction.clamp(0.0, 1.0));
+    }
+
+    /// Adds an artifact to the output of this attempt.
+    pub fn artifact(&self, artifact: Artifact) {
+        self.attempt.artifacts.lock().unwrap_or_else(PoisonError::into_inner).push(artifact);
+    }
+
+    pub(crate) fn take_artifacts(&self) -> Vec<Artifact> {
+        std::mem::take(&mut *self.attempt.artifacts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until the attempt shall stop; for `tokio::select!`. The handler then has the worker's cancel grace
+    /// to return; what it returns counts for nothing.
+    pub async fn cancelled(&self) {
+        self.attempt.cancellation.token.cancelled().await;
+    }
+
+    /// Whether the attempt shall stop; for loops that do not await.
+    pub fn is_cancelled(&self) -> bool {
+        self.attempt.cancellation.token.is_cancelled()
+    }
+
+    /// Why the attempt shall stop; `None` while it may go on.
+    pub fn cancel_reason(&self) -> Option<&CancelReason> {
+        self.attempt.cancellation.reason.get()
+    }
+
+    /// The token behind [`Context::cancelled`], to hand to other code.
+    pub fn cancellation(&self) -> &CancellationToken {
+        &self.attempt.cancellation.token
+    }
+
+    /// An idempotency key for a side effect of this subtask: the same for every attempt, `task_id/subtask_id/name`.
+    pub fn key(&self, name: &str) -> String {
+        let Brief { task_id, subtask_id, .. } = self.brief();
+        format!("{task_id}/{subtask_id}/{name}")
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Brief { task_id, subtask_id, .. } = self.brief();
+        f.debug_struct("Context")
+            .field("task_id", task_id)
+            .field("subtask_id", subtask_id)
+            .field("lease_id", &self.lease_id())
+            .field("attempt", &self.attempt())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads JSON text; empty means `null`.
+fn parse<T: DeserializeOwned>(code: &str, what: &str, json: &Bytes) -> Result<T, HandlerError> {
+    let json = if json.is_empty() { b"null".as_slice() } else { json };
+    serde_json::from_slice(json).map_err(|error| {
+        let expected = std::any::type_name::<T>();
+        HandlerError::fatal(code, format!("{what} does not fit {expected}: {error}"))
+    })
+}
