@@ -1,0 +1,95 @@
+//! `downbeat submit`.
+
+use std::fmt::Write;
+
+use downbeat_sdk::proto::ExecuteTaskResponse;
+use serde_json::json;
+
+use super::execute;
+use crate::{
+    args::Connection,
+    board::Board,
+    failure::Result,
+    follow::{self, How},
+    json,
+    out::Out,
+    task_file, view,
+    words::now_ms,
+};
+
+/// Submit a task, and start and follow it if wanted
+///
+/// The file is JSON or YAML, of the same shape as the body of `POST /orchestrate`; `-` is standard input. The
+/// same file again changes nothing and shows the task as it is; another task under the same `task_id` is
+/// refused. Without a `plan` the control plane's rules make one.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+A task:
+  task_id: release-42              your own name for it
+  title: Release 42
+  description: Build it, then review and test it.
+  priority: high                   low, normal, high, critical
+  metadata: {due_date: 2026-01-31, context: {branch: main}}
+  deadline: 2026-01-31T12:00:00Z   the task fails then
+  plan:
+    subtasks:
+      - {key: build, agent: builder, input: {ref: v42}}
+      - {key: review, agent: code-review, depends_on: [build], sla_seconds: 600}
+      - {key: test, capabilities: [pytest], depends_on: [build], max_attempts: 5}
+
+Examples:
+  downbeat submit task.yaml
+  downbeat submit task.yaml --execute --follow
+  echo '{\"task_id\":\"t-1\",\"title\":\"Fix the login\"}' | downbeat submit -")]
+pub(crate) struct Args {
+    /// The task, or `-` for standard input
+    #[arg(value_name = "FILE")]
+    file: String,
+    /// Start it, too
+    #[arg(long)]
+    execute: bool,
+    /// Follow it until it ends
+    #[arg(long)]
+    follow: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+impl Args {
+    pub(crate) async fn run(self, out: &mut Out) -> Result {
+        let task = task_file::read(&self.file)?;
+        let client = self.connection.client().await?;
+        let submitted = client.submit(task).await?;
+        let id = submitted.task.task_id.clone();
+        let over = downbeat_sdk::is_final(submitted.task.status());
+        let executed = if self.execute && !over { Some(client.execute(id.as_str()).await?) } else { None };
+        let task = if executed.is_some() { client.get_without_outputs(&id).await? } else { submitted.task };
+        if out.json {
+            let mut document = json::task(&task);
+            document["existed"] = submitted.existed.into();
+            if let Some(ExecuteTaskResponse { blocked, .. }) = &executed {
+                document["blocked"] = json::blocked(blocked);
+            }
+            out.json(&if self.follow { json!({"task": document}) } else { document })?;
+        } else if !(self.follow && out.term.tty) {
+            let mut text = String::new();
+            if submitted.existed {
+                let _ = writeln!(text, "{id} had been submitted before");
+            }
+            for line in view::lines(&out.term, &Board::new(&task), now_ms(), usize::MAX) {
+                let _ = writeln!(text, "{line}");
+            }
+            out.text(&text)?;
+        }
+        if let (Some(executed), false) = (&executed, out.json) {
+            execute::tell_blocked(out, &executed.blocked)?;
+        }
+        if self.follow {
+            return follow::follow(&client, out, &id, How { after: Some(0), ..How::default() }).await;
+        }
+        if executed.is_none() && !over && !out.json {
+            out.line(format!("start it with `downbeat execute {id}`"))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,197 @@
+//! Documents for programs: the contract's messages with the names that REST gives them. Times are RFC 3339 in
+//! UTC; what is not known yet is null.
+
+use std::collections::BTreeMap;
+
+use downbeat_sdk::proto::{
+    Agent, AgentDeclaration, Artifact, Attempt, AttemptError, BlockedSubtask, Event, Subtask, Task,
+    TaskSummary, Worker,
+};
+use serde_json::{Value, json};
+
+use crate::words::{Word, time};
+
+/// JSON text of the contract; empty means null.
+pub(crate) fn parse(text: &[u8]) -> Value {
+    // What cannot be read is shown as it is: this is for looking, not for deciding.
+    if text.is_empty() {
+        return Value::Null;
+    }
+    serde_json::from_slice(text).unwrap_or_else(|_| String::from_utf8_lossy(text).into())
+}
+
+pub(crate) fn task(task: &Task) -> Value {
+    let metrics = task.metrics.unwrap_or_default();
+    json!({
+        "task_id": task.task_id,
+        "title": task.title,
+        "description": task.description,
+        "priority": task.priority().word(),
+        "metadata": parse(&task.metadata),
+        "status": task.status().word(),
+        "execution_mode": task.execution_mode().word(),
+        "subtasks": task.subtasks.iter().map(subtask).collect::<Vec<_>>(),
+        "metrics": {
+            "elapsed_seconds": metrics.elapsed_seconds,
+            "on_time": metrics.on_time,
+            "subtasks_total": metrics.subtasks_total,
+            "subtasks_finished": metrics.subtasks_finished,
+            "attempts": metrics.attempts,
+            "failures": metrics.failures,
+        },
+        "status_history": task.status_history.iter()
+            .map(|change| json!({"status": change.status().word(), "at": time(change.at_ms)}))
+            .collect::<Vec<_>>(),
+        "artifacts": task.artifacts.iter().filter_map(|named| {
+            let mut document = artifact(named.artifact.as_ref()?);
+            document["subtask_id"] = named.subtask_id.clone().into();
+            Some(document)
+        }).collect::<Vec<_>>(),
+        "created_at": time(task.created_at_ms),
+        "started_at": time(task.started_at_ms),
+        "ended_at": time(task.ended_at_ms),
+        "deadline": time(task.deadline_ms),
+        "reason": task.reason,
+        "last_event": task.last_event,
+    })
+}
+
+fn subtask(subtask: &Subtask) -> Value {
+    json!({
+        "subtask_id": subtask.subtask_id,
+        "key": subtask.key,
+        "agent": subtask.agent,
+        "capabilities": subtask.capabilities,
+        "depends_on": subtask.depends_on,
+        "state": subtask.state().word(),
+        "input": parse(&subtask.input),
+        "outputs": parse(&subtask.output),
+        "artifacts": subtask.artifacts.iter().map(artifact).collect::<Vec<_>>(),
+        "attempts": subtask.attempts.iter().map(attempt).collect::<Vec<_>>(),
+        "priority": subtask.priority().word(),
+        "sla_seconds": (subtask.sla_seconds > 0).then_some(subtask.sla_seconds),
+        "max_attempts": subtask.max_attempts,
+        "wake_at": time(subtask.wake_at_ms),
+        "reason": subtask.reason,
+    })
+}
+
+fn attempt(attempt: &Attempt) -> Value {
+    json!({
+        "attempt": attempt.attempt,
+        "lease_id": attempt.lease_id,
+        "worker": attempt.worker,
+        "outcome": known(attempt.outcome()),
+        "started_at": time(attempt.started_at_ms),
+        "ended_at": time(attempt.ended_at_ms),
+        "error": attempt.error.as_ref().map(error),
+    })
+}
+
+fn error(error: &AttemptError) -> Value {
+    json!({"code": error.code, "message": error.message})
+}
+
+pub(crate) fn artifact(artifact: &Artifact) -> Value {
+    json!({
+        "name": artifact.name,
+        "uri": artifact.uri,
+        "media_type": artifact.media_type,
+        "size_bytes": artifact.size_bytes,
+        "digest": artifact.digest,
+    })
+}
+
+pub(crate) fn event(event: &Event) -> Value {
+    json!({
+        "number": event.number,
+        "at": time(event.at_ms),
+        "kind": event.kind,
+        "subtask_id": some(&event.subtask_id),
+        "key": some(&event.key),
+        "attempt": (event.attempt > 0).then_some(event.attempt),
+        "lease_id": (event.lease_id > 0).then_some(event.lease_id),
+        "worker": some(&event.worker),
+        "task_status": known(event.task_status()),
+        "subtask_state": known(event.subtask_state()),
+        "outcome": known(event.outcome()),
+        "error": event.error.as_ref().map(error),
+        "message": event.message,
+    })
+}
+
+fn some(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+/// The word of a value that was said.
+fn known(value: impl Word) -> Option<String> {
+    Some(value.word()).filter(|word| word != "unspecified")
+}
+
+pub(crate) fn summary(task: &TaskSummary) -> Value {
+    json!({
+        "task_id": task.task_id,
+        "title": task.title,
+        "priority": task.priority().word(),
+        "status": task.status().word(),
+        "subtasks_total": task.subtasks_total,
+        "subtasks_finished": task.subtasks_finished,
+        "created_at": time(task.created_at_ms),
+        "started_at": time(task.started_at_ms),
+        "ended_at": time(task.ended_at_ms),
+    })
+}
+
+pub(crate) fn blocked(subtasks: &[BlockedSubtask]) -> Value {
+    subtasks
+        .iter()
+        .map(|subtask| {
+            json!({
+                "subtask_id": subtask.subtask_id,
+                "key": subtask.key,
+                "agent": subtask.agent,
+                "capabilities": subtask.capabilities,
+            })
+        })
+        .collect()
+}
+
+pub(crate) fn agent(agent: &Agent) -> Value {
+    let mut document = declared(&agent.declaration.clone().unwrap_or_default());
+    document["health"] = agent.health().word().into();
+    document["workers"] = agent.workers.into();
+    document["slots"] = agent.slots.into();
+    document["busy"] = agent.busy.into();
+    document["load"] = agent.load.into();
+    document["last_seen"] = time(agent.last_seen_ms).into();
+    document
+}
+
+fn declared(agent: &AgentDeclaration) -> Value {
+    let seconds = |ms: u32| (ms > 0).then(|| f64::from(ms) / 1e3);
+    json!({
+        "name": agent.name,
+        "capabilities": agent.capabilities,
+        "skills": agent.skills,
+        "domain": agent.domain,
+        "description": agent.description,
+        "sla_seconds": seconds(agent.sla_ms),
+        "progress_timeout_seconds": seconds(agent.progress_timeout_ms),
+    })
+}
+
+pub(crate) fn worker(worker: &Worker) -> Value {
+    let labels: BTreeMap<&String, &String> = worker.labels.iter().collect();
+    json!({
+        "session_id": worker.session_id,
+        "name": worker.name,
+        "agents": worker.agents.iter().map(declared).collect::<Vec<_>>(),
+        "slots": worker.slots,
+        "busy": worker.busy,
+        "labels": labels,
+        "build_id": worker.build_id,
+        "state": worker.state().word(),
+        "connected_at": time(worker.connected_at_ms),
+    })
+}
