@@ -1,0 +1,5 @@
+//! Builders and fixtures that the tests share.
+
+pub mod harness;
+pub mod postgres;
+pub mod sim;

@@ -1,0 +1,410 @@
+//! The auditor. It looks at the database the moment a commit is durable, keeps its own account of what was
+//! promised to whom, and says what does not agree. It never asks the control plane.
+
+mod promises;
+mod sessions;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
+
+use downbeat_core::{
+    event::{Event, What},
+    id::{Index, LeaseAt, LeaseId, ReplicaNo, SessionNo, TaskNo},
+    invariant,
+    plan::Plan,
+    rows::Changes,
+    session::SessionState,
+    subtask::{Outcome, Subtask, SubtaskState},
+    time::Time,
+};
+use downbeat_store::{Store, TaskRecord};
+use futures::FutureExt;
+
+pub use self::promises::Offer;
+use self::{promises::Promises, sessions::Sessions};
+use super::weather::Settings;
+
+/// Keeps the account.
+pub struct Auditor {
+    found: Vec<String>,
+    tasks: BTreeMap<TaskNo, Seen>,
+    sessions: Sessions,
+    promises: Promises,
+    /// Attempts that their worker lost without a word.
+    forgotten: BTreeSet<LeaseId>,
+    /// Attempts that a worker works on, as it said to the control plane, and was heard.
+    heard_of: BTreeSet<LeaseId>,
+    /// The database's clock jumps in this seed: times say nothing.
+    clock_jumps: bool,
+    digest: DefaultHasher,
+    ends: Ends,
+}
+
+/// How attempts ended, counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ends {
+    pub lost: u64,
+    pub timed_out: u64,
+    pub returned: u64,
+    pub expired: u64,
+}
+
+/// A task as it was after the last commit that touched it.
+struct Seen {
+    plan: Arc<Plan>,
+    record: TaskRecord,
+    events: Vec<Event>,
+}
+
+/// Reads at once: what is asked here never waits.
+fn look<T>(what: impl Future<Output = downbeat_store::Result<T>>) -> Result<T, String> {
+    match what.now_or_never() {
+        Some(Ok(found)) => Ok(found),
+        Some(Err(error)) => Err(format!("the store cannot be read: {error}")),
+        None => Err("the store makes its reader wait".into()),
+    }
+}
+
+impl Auditor {
+    /// An empty account.
+    pub fn new(settings: &Settings) -> Auditor {
+        let clock_jumps = settings.weather.clock_jump_every_ms > 0;
+        Auditor {
+            found: Vec::new(),
+            tasks: BTreeMap::new(),
+            sessions: Sessions::new(settings, clock_jumps),
+            promises: Promises::default(),
+            forgotten: BTreeSet::new(),
+            heard_of: BTreeSet::new(),
+            clock_jumps,
+            digest: DefaultHasher::new(),
+            ends: Ends::default(),
+        }
+    }
+
+    /// What was found since it was asked last.
+    pub fn take_found(&mut self) -> Vec<String> {
+        let mut found = std::mem::take(&mut self.found);
+        found.append(&mut self.sessions.found);
+        found.append(&mut self.promises.found);
+        found
+    }
+
+    /// A number that two runs of one seed must agree on.
+    pub fn digest(&self) -> u64 {
+        self.digest.finish()
+    }
+
+    /// How attempts ended.
+    pub fn ends(&self) -> Ends {
+        Ends { expired: self.sessions.expired, ..self.ends }
+    }
+
+    /// A batch is durable.
+    pub fn committed(&mut self, store: &dyn Store, changes: &Changes, now_ms: u64, database_now: Time) {
+        now_ms.hash(&mut self.digest);
+        self.sessions.committed(changes, now_ms, database_now);
+        for no in &changes.dead_sessions {
+            match look(store.leases(&[*no])) {
+                Ok(left) if left.is_empty() => {}
+                Ok(left) => self.found.push(format!("session {no} is forgotten and still holds {left:?}")),
+                Err(error) => self.found.push(error),
+            }
+        }
+        let heads = changes.new_tasks.iter().chain(&changes.tasks).map(|task| task.no);
+        let parts = changes.new_subtasks.iter().chain(&changes.subtasks).map(|row| row.task);
+        let touched: BTreeSet<TaskNo> = heads.chain(parts).collect();
+        for no in touched {
+            if let Err(error) = self.look_at(store, no) {
+                self.found.push(format!("task {no}: {error}"));
+            }
+        }
+    }
+
+    fn look_at(&mut self, store: &dyn Store, no: TaskNo) -> Result<(), String> {
+        let record = look(store.task(no))?.ok_or("written, and not there")?;
+        let before = self.tasks.remove(&no);
+        let plan = match &before {
+            Some(seen) => Arc::clone(&seen.plan),
+            None => look(store.plans(&[no]))?.pop().ok_or("it has no plan")?.plan,
+        };
+        let (old, mut events) = match before {
+            Some(seen) => (Some(seen.record), seen.events),
+            None => (None, Vec::new()),
+        };
+        let known = events.len();
+        events.extend(look(store.events(no, known as u64, u32::MAX))?);
+        (no.0, record.task.status.word(), events.len()).hash(&mut self.digest);
+
+        for broken in invariant::broken(&record.task, &plan, &record.subtasks, &events) {
+            self.found.push(format!("task {no}: {broken}"));
+        }
+        if let Some(old) = &old {
+            self.check_task_step(old, &record);
+        }
+        let ended: BTreeSet<LeaseId> = events[known..].iter().filter_map(ended_lease).collect();
+        for (index, row) in (0..).zip(&record.subtasks) {
+            let old = old.as_ref().and_then(|old| old.subtasks.get(index as usize));
+            self.check_subtask_step(no, index, old, row, &ended);
+            if row.failures > plan.node(index).map_or(u16::MAX, |node| node.attempts_max) {
+                self.found.push(format!("{no}/{index}: {} failures are too many", row.failures));
+            }
+        }
+        for event in &events[known..] {
+            self.check_event(store, no, &plan, old.as_ref(), &events, event)?;
+        }
+        self.tasks.insert(no, Seen { plan, record, events });
+        Ok(())
+    }
+
+    fn check_task_step(&mut self, old: &TaskRecord, new: &TaskRecord) {
+        let (was, is) = (old.task.status, new.task.status);
+        if was.is_terminal() && old.task != new.task {
+            self.found.push(format!("task {} was final, and changed: {:?}", old.task.no, new.task));
+        }
+        // One batch may go several ways; only what is final can be judged from its ends.
+        if was != is && (was.is_terminal() || new.task.events <= old.task.events) {
+            self.found.push(format!("task {}: {} after {}", old.task.no, is.word(), was.word()));
+        }
+    }
+
+    fn check_subtask_step(
+        &mut self,
+        task: TaskNo,
+        index: Index,
+        old: Option<&Subtask>,
+        row: &Subtask,
+        ended: &BTreeSet<LeaseId>,
+    ) {
+        let mut say = |what: String| self.found.push(format!("{task}/{index}: {what}"));
+        if let Some(old) = old {
+            if old.state.is_terminal() && old.state != row.state {
+                say(format!("{} was final, now {}", old.state.word(), row.state.word()));
+            }
+            if old.lease > row.lease {
+                say(format!("lease {:?} after {:?}", row.lease, old.lease));
+            }
+            let held = old.lease.filter(|_| old.session.is_some());
+            let holds = row.lease.filter(|_| row.session.is_some());
+            if let Some(lease) =
+                held.filter(|_| held != holds && !ended.contains(&held.unwrap_or(LeaseId(0))))
+            {
+                say(format!("lease {lease} vanished without an end"));
+            }
+            if held.is_some() && held == holds && old.session != row.session {
+                say("a lease went to another session".into());
+            }
+        }
+        let news = old.is_none_or(|old| old.lease != row.lease || old.session != row.session);
+        if let Some(session) = row.session.filter(|_| news) {
+            match self.sessions.state(session) {
+                Some(SessionState::Open) => {}
+                state => say(format!("leased to session {session}, which is {state:?}")),
+            }
+        }
+    }
+
+    fn check_event(
+        &mut self,
+        store: &dyn Store,
+        task: TaskNo,
+        plan: &Plan,
+        old: Option<&TaskRecord>,
+        all: &[Event],
+        event: &Event,
+    ) -> Result<(), String> {
+        match &event.what {
+            What::Ended { index, lease, outcome: Outcome::Completed, .. } => {
+                let output = look(store.outputs(&[(task, *index)]))?.pop();
+                self.promises.delivered(task, *index, *lease, output.map(|output| output.body));
+            }
+            What::Ended { lease, outcome: Outcome::Failed, error, .. } => {
+                self.promises.failed(*lease, error.as_ref());
+            }
+            What::Ended { index, lease, outcome: Outcome::Lost, .. } => {
+                self.ends.lost += 1;
+                self.check_loss(old, task, *index, *lease);
+            }
+            What::Ended { index, lease, outcome: Outcome::TimedOut, error, .. } => {
+                self.ends.timed_out += 1;
+                let sla = error.as_ref().is_some_and(|error| error.code == "SLA_TIMEOUT");
+                let ms = plan.node(*index).and_then(|node| node.sla_seconds).map(|s| i64::from(s) * 1_000);
+                let began = leased(all, *lease).map_or(event.at, |begin| begin.at);
+                if sla && !self.clock_jumps && ms.is_some_and(|ms| event.at.0 - began.0 < ms) {
+                    self.found.push(format!("{task}/{index}: SLA over {} ms early", event.at.0 - began.0));
+                }
+            }
+            What::Returned { index, lease } => {
+                self.ends.returned += 1;
+                if self.heard_of.contains(lease) && !self.forgotten.contains(lease) {
+                    self.found.push(format!(
+                        "{task}/{index}: lease {lease} was handed back, though its worker was heard to work on it"
+                    ));
+                }
+            }
+            What::Subtask { index, state: SubtaskState::Completed, .. } => {
+                let output = look(store.outputs(&[(task, *index)]))?.pop();
+                self.promises.completed_by_hand(task, *index, output.map(|output| output.body));
+            }
+            What::Task { .. } | What::Subtask { .. } | What::Leased { .. } | What::Progress { .. } => {}
+            What::Ended { outcome: Outcome::Cancelled, .. } => {}
+        }
+        Ok(())
+    }
+
+    fn check_loss(&mut self, old: Option<&TaskRecord>, task: TaskNo, index: Index, lease: LeaseId) {
+        let row = old.and_then(|old| old.subtasks.get(index as usize));
+        let holder = row.and_then(|row| row.session.filter(|_| row.lease == Some(lease)));
+        let gone = holder.is_none_or(|session| self.sessions.is_over(session));
+        if !gone && !self.forgotten.contains(&lease) {
+            self.found.push(format!(
+                "{task}/{index}: lease {lease} counts as lost, but its session {holder:?} lives"
+            ));
+        }
+    }
+}
+
+fn ended_lease(event: &Event) -> Option<LeaseId> {
+    match &event.what {
+        What::Ended { lease, .. } | What::Returned { lease, .. } => Some(*lease),
+        What::Task { .. } | What::Subtask { .. } | What::Leased { .. } | What::Progress { .. } => None,
+    }
+}
+
+fn leased(events: &[Event], of: LeaseId) -> Option<&Event> {
+    events.iter().find(|event| matches!(event.what, What::Leased { lease, .. } if lease == of))
+}
+
+// What the simulation tells the auditor.
+impl Auditor {
+    /// A worker lost an attempt and will not say so.
+    pub fn forgot(&mut self, lease: LeaseId) {
+        self.forgotten.insert(lease);
+    }
+
+    /// A replica is about to hand a lease back. That is right while nothing was heard of it.
+    pub fn returning(&mut self, at: LeaseAt) {
+        if !self.heard_of.contains(&at.lease) {
+            self.forgotten.insert(at.lease);
+        }
+    }
+
+    /// A replica took in that the session's worker works on these.
+    pub fn heard_of(&mut self, leases: impl IntoIterator<Item = LeaseId>) {
+        self.heard_of.extend(leases);
+    }
+
+    /// A replica took in something from the session's worker.
+    pub fn heard(&mut self, session: SessionNo, replica: ReplicaNo, now_ms: u64) {
+        self.sessions.heard(session, replica, now_ms);
+    }
+
+    /// A replica took in that the worker leaves.
+    pub fn goodbye(&mut self, session: SessionNo) {
+        self.sessions.goodbye(session);
+    }
+
+    /// The account of promises.
+    pub fn promises(&mut self) -> (&mut Promises, Known<'_>) {
+        (&mut self.promises, Known(&self.tasks))
+    }
+
+    /// The state of a subtask, as of the last commit.
+    pub fn subtask(&self, task: TaskNo, index: Index) -> Option<&Subtask> {
+        self.tasks.get(&task)?.record.subtasks.get(index as usize)
+    }
+
+    /// Whether a worker that holds this lease may still go on, as of the last commit.
+    pub fn is_current(&self, task: TaskNo, index: Index, lease: LeaseId) -> bool {
+        self.subtask(task, index).is_some_and(|row| row.lease == Some(lease) && row.session.is_some())
+    }
+
+    /// Every lease that is current, as of the last commit.
+    pub fn current_leases(&self) -> Vec<(SessionNo, LeaseAt)> {
+        let leases = self.tasks.iter().flat_map(|(no, seen)| {
+            (0..).zip(&seen.record.subtasks).filter_map(|(index, row)| {
+                Some((row.session?, LeaseAt { task: *no, index, lease: row.lease? }))
+            })
+        });
+        leases.collect()
+    }
+
+    /// Sessions that are open, as of the last commit.
+    pub fn open_sessions(&self) -> Vec<SessionNo> {
+        self.sessions.open()
+    }
+
+    /// All sessions, as of the last commit.
+    pub fn sessions_by_state(&self) -> Vec<(SessionNo, SessionState)> {
+        self.sessions.states()
+    }
+
+    /// Whether the session's stream belongs to this replica, as of the last commit.
+    pub fn belongs(&self, session: SessionNo, replica: ReplicaNo) -> bool {
+        self.sessions.belongs(session, replica)
+    }
+
+    /// What is not final, in words.
+    pub fn unfinished(&self) -> String {
+        let mut text = String::new();
+        for (no, seen) in self.tasks.iter().filter(|(_, seen)| !seen.record.task.status.is_terminal()) {
+            text.push_str(&format!("task {no} {}\n", seen.record.task.status.word()));
+            for (index, row) in
+                seen.record.subtasks.iter().enumerate().filter(|(_, r)| !r.state.is_terminal())
+            {
+                text.push_str(&format!("  {index}: {row:?}\n"));
+            }
+        }
+        text
+    }
+
+    /// The end: everything that was seen and promised is in the database still, to the byte.
+    pub fn close(&mut self, store: &dyn Store) {
+        for (no, seen) in &self.tasks {
+            match (look(store.task(*no)), look(store.events(*no, 0, u32::MAX))) {
+                (Ok(Some(record)), Ok(events)) => {
+                    if record.task != seen.record.task || record.subtasks != seen.record.subtasks {
+                        self.found.push(format!("task {no} changed without a commit"));
+                    }
+                    if events != seen.events {
+                        self.found.push(format!("the history of task {no} was rewritten"));
+                    }
+                }
+                (Ok(None), _) => self.found.push(format!("task {no} is gone")),
+                (Err(error), _) | (_, Err(error)) => self.found.push(error),
+            }
+        }
+        match look(store.sessions()) {
+            Ok(rows) => self.sessions.close(&rows),
+            Err(error) => self.found.push(error),
+        }
+        self.promises.close(store, &Known(&self.tasks));
+    }
+}
+
+/// The tasks as the auditor saw them last.
+pub struct Known<'a>(&'a BTreeMap<TaskNo, Seen>);
+
+impl Known<'_> {
+    fn subtask(&self, task: TaskNo, index: Index) -> Option<&Subtask> {
+        self.0.get(&task)?.record.subtasks.get(index as usize)
+    }
+
+    fn status(&self, task: TaskNo) -> Option<downbeat_core::task::TaskStatus> {
+        Some(self.0.get(&task)?.record.task.status)
+    }
+
+    fn plan(&self, task: TaskNo) -> Option<&Plan> {
+        Some(&*self.0.get(&task)?.plan)
+    }
+
+    fn ended(&self, task: TaskNo, lease: LeaseId) -> Option<Outcome> {
+        self.0.get(&task)?.events.iter().find_map(|event| match event.what {
+            What::Ended { lease: of, outcome, .. } if of == lease => Some(outcome),
+            _ => None,
+        })
+    }
+}

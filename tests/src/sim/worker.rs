@@ -1,0 +1,333 @@
+//! A simulated worker: the rules of the SDK's session machine over a simulated stream, with agents that fail,
+//! hang, forget and lie. Its memory dies with its process.
+
+mod attempt;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use downbeat_core::{
+    command::{Verdict, WorkResult},
+    id::{LeaseAt, LeaseId, SessionNo},
+    session::WorkerDeclaration,
+};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use self::attempt::{Attempt, Stage};
+use super::{
+    World,
+    audit::Offer,
+    cluster::Cluster,
+    server::face::{Brief, FromWorker, Resume, ToWire, serve},
+    wire::{Cable, Inlet, Outlet, Side, direction},
+};
+
+const WELCOME_WAIT: Duration = Duration::from_secs(10);
+/// A stream that takes nothing for so long is given up.
+const SEND_WAIT: Duration = Duration::from_secs(15);
+/// Once it is calm, a worker that works under a dead lease must have been told within this time.
+const ZOMBIE_MS: u64 = 90_000;
+
+/// A worker process.
+pub(super) struct Worker {
+    world: Arc<World>,
+    cluster: Arc<Cluster>,
+    place: usize,
+    declaration: Arc<WorkerDeclaration>,
+    identity: Option<(SessionNo, [u8; 16])>,
+    attempts: BTreeMap<LeaseId, Attempt>,
+    /// Assigned while no slot was free.
+    waiting: VecDeque<Brief>,
+    cancel_acks: Vec<LeaseAt>,
+    /// Results under leases of others, sent to be refused.
+    lies: BTreeMap<LeaseId, Offer>,
+    draining: bool,
+    deaf_until: Option<Instant>,
+    heartbeat_at: Instant,
+}
+
+/// How a stream ended.
+enum End {
+    Broken,
+    Left,
+}
+
+impl Worker {
+    pub(super) fn new(cluster: Arc<Cluster>, place: usize, declaration: Arc<WorkerDeclaration>) -> Worker {
+        Worker {
+            world: Arc::clone(&cluster.world),
+            cluster,
+            place,
+            declaration,
+            identity: None,
+            attempts: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            cancel_acks: Vec::new(),
+            lies: BTreeMap::new(),
+            draining: false,
+            deaf_until: None,
+            heartbeat_at: Instant::now(),
+        }
+    }
+
+    /// Connects, and connects again, until the process dies.
+    pub(super) async fn run(mut self) {
+        loop {
+            self.world.pause(10, 1_500).await;
+            let Some(engine) = self.cluster.pick() else { continue };
+            let cable = Cable::default();
+            let (mut to, from_worker) = direction(&self.world, &cable, Side::Worker);
+            let (to_worker, mut from) = direction(&self.world, &cable, Side::Server);
+            self.cluster.plug(self.place, &engine, &cable);
+            let server = Arc::clone(&engine.process);
+            server.spawn(serve(engine, from_worker, to_worker));
+            if let End::Left = self.converse(&mut to, &mut from).await {
+                self.identity = None;
+                self.draining = false;
+            }
+            // What was bound to the stream is void.
+            self.waiting.clear();
+            self.lies.clear();
+            self.deaf_until = None;
+        }
+    }
+
+    async fn converse(&mut self, to: &mut Outlet<FromWorker>, from: &mut Inlet<ToWire>) -> End {
+        let in_flight = self.in_flight();
+        self.world.note(|| format!("worker {} says hello, in flight {in_flight:?}", self.place));
+        let resume = self.identity.map(|(session, token)| Resume { session, token, in_flight });
+        let declaration = Arc::clone(&self.declaration);
+        if !to.send(FromWorker::Hello { declaration, resume }).await {
+            return End::Broken;
+        }
+        let Ok(Some(ToWire::Welcome { session, token, resumed, lost })) =
+            timeout(WELCOME_WAIT, from.next()).await
+        else {
+            return End::Broken;
+        };
+        self.welcome(session, token, resumed, &lost);
+        loop {
+            let now = Instant::now();
+            self.advance(now);
+            if !self.transmit(to, now).await {
+                return End::Broken;
+            }
+            if self.draining && self.attempts.is_empty() && self.waiting.is_empty() {
+                to.send(FromWorker::Goodbye).await;
+                return End::Left;
+            }
+            let wake = self.next_timer();
+            tokio::select! {
+                biased;
+                message = from.next(), if self.deaf_until.is_none() => match message {
+                    Some(message) => self.take(message),
+                    None => return End::Broken,
+                },
+                () = sleep_until(wake) => {}
+            }
+        }
+    }
+
+    fn welcome(&mut self, session: SessionNo, token: [u8; 16], resumed: bool, lost: &[LeaseAt]) {
+        if resumed {
+            lost.iter().for_each(|at| drop(self.attempts.remove(&at.lease)));
+        } else {
+            self.attempts.clear();
+            self.cancel_acks.clear();
+        }
+        self.identity = Some((session, token));
+        self.heartbeat_at = Instant::now() + self.heartbeat_interval();
+        for attempt in self.attempts.values_mut() {
+            attempt.sent = false;
+        }
+        if self.world.strikes(|_| self.world.settings.habits.deaf) {
+            let ms = self.world.draw(|rng| rng.between(5_000, 30_000));
+            self.deaf_until = Some(Instant::now() + Duration::from_millis(ms));
+        }
+    }
+
+    fn heartbeat_interval(&self) -> Duration {
+        Duration::from_millis(self.world.settings.liveness.heartbeat_interval_ms)
+    }
+
+    /// What it works on, or has a result of that was not acknowledged; without what it does not admit yet.
+    fn in_flight(&self) -> Vec<LeaseAt> {
+        self.attempts.values().filter(|attempt| attempt.admitted).map(|attempt| attempt.at).collect()
+    }
+
+    fn take(&mut self, message: ToWire) {
+        match message {
+            ToWire::Welcome { .. } => self.world.fail("a second welcome came"),
+            ToWire::Assign { briefs } => briefs.into_iter().for_each(|brief| self.assign(brief)),
+            ToWire::ResultAcks { acks } => acks.into_iter().for_each(|(at, verdict)| self.acked(at, verdict)),
+            ToWire::Cancel { leases } => leases.into_iter().for_each(|at| self.cancel(at)),
+            ToWire::Drain => self.draining = true,
+        }
+    }
+
+    fn assign(&mut self, brief: Brief) {
+        if self.draining || self.world.strikes(|_| self.world.settings.habits.never_acks) {
+            return;
+        }
+        if let Some(attempt) = self.attempts.get_mut(&brief.at.lease) {
+            attempt.acked = false;
+        } else if self.waiting.len() < self.declaration.slots as usize {
+            self.waiting.push_back(brief);
+        }
+    }
+
+    fn acked(&mut self, at: LeaseAt, verdict: Verdict) {
+        let own = self.attempts.get(&at.lease).and_then(Attempt::offer);
+        let lie = self.lies.remove(&at.lease);
+        let Some(offer) = own.clone().or(lie) else { return };
+        let world = &self.world;
+        world.note(|| format!("worker {}: lease {} is {verdict:?}", self.place, at.lease));
+        world.count(|tally| match verdict {
+            Verdict::Accepted => tally.accepted += 1,
+            Verdict::Duplicate => tally.duplicates += 1,
+            Verdict::Stale => tally.stale += 1,
+        });
+        world.audit(|auditor| {
+            let (promises, known) = auditor.promises();
+            promises.told(&known, at, &offer, own.is_some(), verdict);
+        });
+        if own.is_some() {
+            self.attempts.remove(&at.lease);
+        }
+    }
+
+    fn cancel(&mut self, at: LeaseAt) {
+        self.waiting.retain(|brief| brief.at.lease != at.lease);
+        let habits = &self.world.settings.habits;
+        if self.world.strikes(|_| habits.mute) {
+            self.attempts.remove(&at.lease);
+            return;
+        }
+        let stubborn = self.world.strikes(|_| habits.stubborn);
+        let wait = Duration::from_millis(self.world.draw(|rng| rng.skewed(5_000)));
+        match self.attempts.get_mut(&at.lease) {
+            Some(attempt) if stubborn => attempt.hasten(Instant::now() + wait),
+            Some(attempt) => attempt.stop(Instant::now() + wait),
+            None => self.cancel_acks.push(at),
+        }
+    }
+
+    /// Starts what waits as far as slots are free, and ends what is due.
+    fn advance(&mut self, now: Instant) {
+        self.deaf_until = self.deaf_until.filter(|until| *until > now);
+        let busy = |attempt: &&Attempt| attempt.is_running();
+        while self.attempts.values().filter(busy).count() < self.declaration.slots as usize {
+            let Some(brief) = self.waiting.pop_front() else { break };
+            let attempt = Attempt::begin(&self.world, &self.declaration, &brief, now);
+            self.attempts.insert(brief.at.lease, attempt);
+        }
+        let mut gone = Vec::new();
+        for attempt in self.attempts.values_mut() {
+            attempt.advance(now);
+            if matches!(attempt.stage, Stage::Stopped) {
+                self.cancel_acks.push(attempt.at);
+                gone.push(attempt.at.lease);
+            }
+            if matches!(attempt.stage, Stage::Forgotten) {
+                self.world.audit(|auditor| auditor.forgot(attempt.at.lease));
+                gone.push(attempt.at.lease);
+            }
+        }
+        gone.iter().for_each(|lease| drop(self.attempts.remove(lease)));
+        self.check_zombies();
+    }
+
+    /// Whoever works for nothing has to be told, in time.
+    fn check_zombies(&mut self) {
+        if !self.world.is_calm() {
+            return;
+        }
+        let now_ms = self.world.elapsed_ms();
+        for attempt in self.attempts.values_mut().filter(|attempt| attempt.is_running()) {
+            let LeaseAt { task, index, lease } = attempt.at;
+            if self.world.audit(|auditor| auditor.is_current(task, index, lease)) {
+                attempt.dead_since_ms = None;
+                continue;
+            }
+            let since = *attempt.dead_since_ms.get_or_insert(now_ms);
+            if now_ms - since > ZOMBIE_MS {
+                self.world.fail(format!(
+                    "worker {} works on {task}/{index} under lease {lease}, which is dead for {} ms, and was not told",
+                    self.place,
+                    now_ms - since
+                ));
+            }
+        }
+    }
+
+    fn next_timer(&self) -> Instant {
+        let timers = self.attempts.values().filter_map(Attempt::next_timer);
+        timers.chain(self.deaf_until).chain([self.heartbeat_at]).min().unwrap_or(self.heartbeat_at)
+    }
+
+    /// Sends all there is to send. False: the stream has ended.
+    async fn transmit(&mut self, to: &mut Outlet<FromWorker>, now: Instant) -> bool {
+        let mut messages = Vec::new();
+        let mut acks = Vec::new();
+        let mut results = Vec::new();
+        for attempt in self.attempts.values_mut() {
+            if attempt.owes_ack(now) {
+                (attempt.acked, attempt.admitted) = (true, true);
+                acks.push(attempt.at);
+            }
+            if let Some(message) = attempt.progress(now) {
+                messages.push(FromWorker::Progress { at: attempt.at, message });
+            }
+            if let Some(result) = attempt.take_result() {
+                let offer = Offer::from(&result);
+                self.world.audit(|auditor| auditor.promises().0.offer(attempt.at.lease, offer));
+                if self.world.strikes(|_| self.world.settings.habits.doubles) {
+                    results.push((attempt.at, result.clone()));
+                }
+                results.push((attempt.at, result));
+            }
+        }
+        if !acks.is_empty() {
+            messages.insert(0, FromWorker::AssignAck { leases: acks });
+        }
+        if !results.is_empty() {
+            results.extend(self.lie());
+            messages.push(FromWorker::Results { results });
+        }
+        if !self.cancel_acks.is_empty() {
+            messages.push(FromWorker::CancelAck { leases: std::mem::take(&mut self.cancel_acks) });
+        }
+        if self.heartbeat_at <= now {
+            self.heartbeat_at = now + self.heartbeat_interval();
+            messages.push(FromWorker::Heartbeat { in_flight: self.in_flight() });
+        }
+        for message in messages {
+            if !matches!(timeout(SEND_WAIT, to.send(message)).await, Ok(true)) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// A result under a lease of somebody else, or of nobody.
+    fn lie(&mut self) -> Option<(LeaseAt, WorkResult)> {
+        if !self.world.strikes(|_| self.world.settings.habits.lies) {
+            return None;
+        }
+        let targets = self.world.audit(|auditor| auditor.current_leases());
+        let (session, mut at) = self.world.draw(|rng| rng.pick(&targets).copied())?;
+        if self.world.draw(|rng| rng.per_mille(300)) {
+            at.lease = LeaseId(at.lease.0 + 1);
+        }
+        let own = self.identity.is_none_or(|(mine, _)| mine == session);
+        if own || self.attempts.contains_key(&at.lease) {
+            return None;
+        }
+        let result = WorkResult::Completed { output: "\"a lie\"".into(), artifacts: Vec::new() };
+        self.lies.insert(at.lease, Offer::from(&result));
+        Some((at, result))
+    }
+}

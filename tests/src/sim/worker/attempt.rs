@@ -1,0 +1,187 @@
+//! One attempt in a worker's hands.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use downbeat_core::{command::WorkResult, event::AttemptError, id::LeaseAt, session::WorkerDeclaration};
+use tokio::time::Instant;
+
+use crate::sim::{World, audit::Offer, server::face::Brief};
+
+/// Once it is calm, agents are quick.
+const CALM_WORK_MS: u64 = 500;
+
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// `None`: until it is told to stop.
+    Running {
+        until: Option<Instant>,
+    },
+    Forgetting {
+        at: Instant,
+    },
+    Stopping {
+        until: Instant,
+    },
+    /// The result waits for its acknowledgement.
+    Finished,
+    Stopped,
+    Forgotten,
+}
+
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) at: LeaseAt,
+    pub(super) stage: Stage,
+    pub(super) acked: bool,
+    /// Mentioned in heartbeats.
+    pub(super) admitted: bool,
+    /// The result was sent on this stream.
+    pub(super) sent: bool,
+    pub(super) dead_since_ms: Option<u64>,
+    ack_at: Instant,
+    progress_every: Option<Duration>,
+    progress_at: Instant,
+    result: WorkResult,
+}
+
+impl Attempt {
+    /// An agent takes it up, and what will come of it is decided.
+    pub(super) fn begin(
+        world: &Arc<World>,
+        declaration: &WorkerDeclaration,
+        brief: &Brief,
+        now: Instant,
+    ) -> Attempt {
+        let habits = &world.settings.habits;
+        let at = brief.at;
+        let declared = declaration.agents.iter().find(|agent| *agent.name == *brief.agent);
+        let silence_ms = declared.and_then(|agent| agent.progress_timeout_ms).map(u64::from);
+        let bounded = brief.sla_ms.is_some()
+            || silence_ms.is_some()
+            || declared.is_some_and(|agent| agent.sla_ms.is_some());
+        let work_ms = if world.is_calm() { CALM_WORK_MS } else { habits.work_ms };
+        let later = |ms| now + Duration::from_millis(ms);
+        let until = later(world.draw(|rng| rng.between(1, work_ms)));
+        let hangs = bounded && world.strikes(|_| habits.hangs);
+        let stage = if hangs {
+            Stage::Running { until: None }
+        } else if world.strikes(|_| habits.forgets) {
+            Stage::Forgetting { at: until }
+        } else {
+            Stage::Running { until: Some(until) }
+        };
+        let late_ms = if world.strikes(|_| habits.acks_late) {
+            world.draw(|rng| rng.between(0, world.settings.liveness.assign_ack_ms * 2))
+        } else {
+            0
+        };
+        Attempt {
+            at,
+            stage,
+            acked: false,
+            admitted: false,
+            sent: false,
+            dead_since_ms: None,
+            ack_at: later(late_ms),
+            // One that hangs is silent too.
+            progress_every: silence_ms.filter(|_| !hangs).map(|ms| Duration::from_millis(ms / 3)),
+            progress_at: now,
+            result: result(world, at),
+        }
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self.stage, Stage::Running { .. } | Stage::Forgetting { .. } | Stage::Stopping { .. })
+    }
+
+    /// What time has done to it.
+    pub(super) fn advance(&mut self, now: Instant) {
+        match self.stage {
+            Stage::Running { until: Some(until) } if until <= now => self.stage = Stage::Finished,
+            Stage::Stopping { until } if until <= now => self.stage = Stage::Stopped,
+            Stage::Forgetting { at } if at <= now => self.stage = Stage::Forgotten,
+            Stage::Running { .. }
+            | Stage::Stopping { .. }
+            | Stage::Forgetting { .. }
+            | Stage::Finished
+            | Stage::Stopped
+            | Stage::Forgotten => {}
+        }
+    }
+
+    /// It was told to stop, and will have by then.
+    pub(super) fn stop(&mut self, until: Instant) {
+        if self.is_running() {
+            self.stage = Stage::Stopping { until };
+        } else {
+            self.stage = Stage::Stopped;
+        }
+    }
+
+    /// It was told to stop, and sends its result by then instead.
+    pub(super) fn hasten(&mut self, until: Instant) {
+        if self.is_running() {
+            self.stage = Stage::Running { until: Some(until) };
+        }
+    }
+
+    pub(super) fn owes_ack(&self, now: Instant) -> bool {
+        !self.acked && self.ack_at <= now
+    }
+
+    /// The result, if it has to be sent on this stream. Whoever sends it admits the lease.
+    pub(super) fn take_result(&mut self) -> Option<WorkResult> {
+        let due = matches!(self.stage, Stage::Finished) && !self.sent;
+        if !due {
+            return None;
+        }
+        (self.sent, self.acked, self.admitted) = (true, true, true);
+        Some(self.result.clone())
+    }
+
+    /// What it sent, if it did.
+    pub(super) fn offer(&self) -> Option<Offer> {
+        matches!(self.stage, Stage::Finished).then(|| Offer::from(&self.result))
+    }
+
+    /// A progress message, if one is due.
+    pub(super) fn progress(&mut self, now: Instant) -> Option<String> {
+        let every = self.progress_every?;
+        if !self.acked || !self.is_running() || self.progress_at > now {
+            return None;
+        }
+        self.progress_at = now + every;
+        Some("on it".to_owned())
+    }
+
+    pub(super) fn next_timer(&self) -> Option<Instant> {
+        let end = match self.stage {
+            Stage::Running { until } => until,
+            Stage::Stopping { until } => Some(until),
+            Stage::Forgetting { at } => Some(at),
+            Stage::Finished | Stage::Stopped | Stage::Forgotten => None,
+        };
+        let ack = (!self.acked).then_some(self.ack_at);
+        let progress =
+            self.progress_every.filter(|_| self.acked && self.is_running()).map(|_| self.progress_at);
+        [end, ack, progress].into_iter().flatten().min()
+    }
+}
+
+/// What the agent will deliver: an output that nobody else would.
+fn result(world: &World, at: LeaseAt) -> WorkResult {
+    let habits = &world.settings.habits;
+    let fails = world.strikes(|_| habits.fails);
+    let for_good = world.strikes(|_| habits.fails_for_good);
+    if fails || for_good {
+        let error = AttemptError { code: format!("LEASE_{}", at.lease), message: "simulated".into() };
+        return WorkResult::Failed { error, retryable: !for_good };
+    }
+    let output = if world.draw(|rng| rng.per_mille(100)) {
+        Bytes::new()
+    } else {
+        Bytes::from(format!("{{\"lease\":{},\"index\":{}}}", at.lease, at.index))
+    };
+    WorkResult::Completed { output, artifacts: Vec::new() }
+}

@@ -1,0 +1,15 @@
+//! End to end: the real binary, real databases, real workers, seen through the public contracts only. One test
+//! per public flow; what goes wrong on purpose is in `faults.rs`.
+
+mod e2e {
+    mod agents;
+    mod bad_input;
+    mod grpc;
+    mod holds;
+    mod limits;
+    mod replicas;
+    mod rest;
+    mod review;
+    mod tasks;
+    mod worker_stream;
+}
