@@ -1,0 +1,23 @@
+# The commands of the README. `make` alone lists them.
+.DEFAULT_GOAL := help
+
+.PHONY: help build demo test simulate install
+
+help:
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+
+build: ## build the one binary
+	cargo build --locked -p downbeat
+
+demo: ## run the main job with the embedded database: an audit of this source tree
+	cargo run --locked -p downbeat -- demo
+
+test: ## install what the tests need and pass all of them
+	scripts/postgres
+	cargo test --locked --workspace
+
+simulate: ## the simulation, long: make simulate SEEDS=100000
+	SEEDS=$(or $(SEEDS),20000) cargo test --locked --release -p downbeat-tests --test simulation -- --nocapture
+
+install: ## put the binary into cargo's bin directory
+	cargo install --locked --path cli
