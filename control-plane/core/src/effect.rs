@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::{
     id::{Index, LeaseAt, RouteNo, SessionNo, TaskNo},
+    subtask::Outcome,
     task::Priority,
     time::Time,
 };
@@ -14,8 +15,8 @@ use crate::{
 pub enum Effect {
     /// Hand the subtask to the session.
     Assign(Assignment),
-    /// Tell the session to stop: the lease was taken from it.
-    Revoke { session: SessionNo, at: LeaseAt },
+    /// Tell the session to stop: the lease was taken from it, and so its attempt ended.
+    Revoke { session: SessionNo, at: LeaseAt, outcome: Outcome },
     /// It stands in line and nobody here took it.
     Queued(Queued),
     /// Something waits for this time.

@@ -104,7 +104,7 @@ pub(crate) fn end_lease(rows: &mut Rows, task: TaskNo, index: Index, outcome: Ou
 pub(crate) fn revoke(rows: &mut Rows, task: TaskNo, index: Index, outcome: Outcome) {
     let sub = rows.subtask(task, index).expect("revoked subtasks are loaded");
     if let (Some(session), Some(lease)) = (sub.session, sub.lease) {
-        rows.push(Effect::Revoke { session, at: LeaseAt { task, index, lease } });
+        rows.push(Effect::Revoke { session, at: LeaseAt { task, index, lease }, outcome });
     }
     end_lease(rows, task, index, outcome);
 }

@@ -40,5 +40,7 @@ pub const ATTEMPTS: u16 = 100;
 pub const WORKER_AGENTS: usize = 100;
 /// Slots of one worker.
 pub const WORKER_SLOTS: u32 = 10_000;
+/// Leases that a worker may name when it resumes: running ones, and results without an acknowledgement.
+pub const WORKER_LEASES: usize = 20_000;
 /// Labels of one worker.
 pub const WORKER_LABELS: usize = 64;

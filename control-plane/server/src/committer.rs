@@ -6,23 +6,25 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use downbeat_core::{
     command::{Command, Reply, Verdict, WorkResult},
     effect::Assignment,
-    id::{LeaseAt, ReplicaNo, RouteNo, SessionNo},
-    session::{Session, WorkerDeclaration},
+    id::{LeaseAt, RouteNo, SessionNo},
+    session::WorkerDeclaration,
+    subtask::Outcome,
 };
 use downbeat_store::{Route, Store, StoreError, Tick, Writer};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    clock::Clock,
     docs::Docs,
     failure::Failure,
-    replica::{Failure as StepFailure, Held, Member, Mono, Outbound, Replica, Step},
+    replica::{Failure as StepFailure, Held, LeaseLook, Member, Mono, Outbound, Replica, SessionLook, Step},
     ticker::Hint,
     watch::Watch,
 };
@@ -88,16 +90,17 @@ pub(crate) enum Input {
     },
     Routes(Vec<Route>),
     Tick(Tick),
-    Sessions {
-        sessions: Vec<Session>,
-        live: Vec<ReplicaNo>,
-    },
+    Sessions(SessionLook),
     LookAtSessions,
     /// Another replica has somebody in line for these.
     InLine(Vec<RouteNo>),
-    /// The leases that the rows give to the sessions connected here.
-    Leases(Vec<(SessionNo, LeaseAt)>),
+    Leases(LeaseLook),
+    /// Another replica took these from sessions that may be connected here.
+    Revoked(Vec<Revoked>),
 }
+
+/// A lease that was taken from its session, and how its attempt ended.
+pub(crate) type Revoked = (SessionNo, LeaseAt, Outcome);
 
 /// A session whose stream is connected.
 #[derive(Debug)]
@@ -115,7 +118,7 @@ pub(crate) struct Connect {
 pub(crate) enum ToWorker {
     Assign(Vec<Assignment>),
     Acks(Vec<Ack>),
-    Cancel(Vec<LeaseAt>),
+    Cancel(Vec<LeaseAt>, Outcome),
     Drain,
 }
 
@@ -139,7 +142,7 @@ pub(crate) struct Committer {
     links: HashMap<SessionNo, Link>,
     /// The last batch gave out leases and there is room for more: go on without waiting.
     more_to_place: bool,
-    start: Instant,
+    clock: Clock,
 }
 
 struct Link {
@@ -183,9 +186,10 @@ impl Committer {
         watch: Arc<Watch>,
         hints: mpsc::Sender<Hint>,
         stop: CancellationToken,
+        clock: Clock,
     ) -> Committer {
-        let (links, start) = (HashMap::new(), Instant::now());
-        Committer { replica, store, docs, watch, hints, stop, links, more_to_place: false, start }
+        let links = HashMap::new();
+        Committer { replica, store, docs, watch, hints, stop, links, more_to_place: false, clock }
     }
 
     /// Runs until `Stop`, or until every sender is gone.
@@ -269,14 +273,25 @@ impl Committer {
             Input::Freed { session, leases } => self.replica.free(session, &leases, now),
             Input::Routes(routes) => self.replica.learn_routes(routes),
             Input::Tick(tick) => commands = self.replica.tick(&tick, now),
-            Input::Sessions { sessions, live } => {
-                let (asked, out) = self.replica.reconcile(&sessions, &live);
+            Input::Sessions(look) => {
+                let (asked, out) = self.replica.reconcile(&look);
                 commands = asked;
                 self.act(out);
             }
             Input::LookAtSessions => self.hint(Hint::LookAtSessions),
             Input::InLine(routes) => self.replica.look_again(routes),
-            Input::Leases(leases) => commands = self.replica.reconcile_leases(&leases),
+            Input::Leases(look) => {
+                let (asked, out) = self.replica.reconcile_leases(&look, now);
+                commands = asked;
+                self.act(out);
+            }
+            Input::Revoked(revoked) => {
+                let here = |(session, at, outcome): Revoked| {
+                    self.replica.has(session).then(|| self.replica.revoke(session, at, outcome)).flatten()
+                };
+                let out = revoked.into_iter().filter_map(here).collect();
+                self.act(out);
+            }
         }
         batch.extend(commands);
         0
@@ -284,6 +299,9 @@ impl Committer {
 
     fn connect(&mut self, connect: Connect, now: Mono) -> Vec<Command> {
         let Connect { session, generation, tenant, declaration, holds, link } = connect;
+        if self.links.get(&session).is_some_and(|newer| newer.generation > generation) {
+            return Vec::new();
+        }
         self.links.insert(session, Link { generation, sender: link });
         self.replica.connect(session, Member::new(tenant, declaration, &holds, now), now)
     }
@@ -389,15 +407,17 @@ impl Committer {
 
     fn act(&mut self, out: Vec<Outbound>) {
         let mut assigns: BTreeMap<SessionNo, Vec<Assignment>> = BTreeMap::new();
-        let mut cancels: BTreeMap<SessionNo, Vec<LeaseAt>> = BTreeMap::new();
-        let mut unplaced = Vec::new();
-        let mut changed = Vec::new();
+        let mut cancels: BTreeMap<(SessionNo, Outcome), Vec<LeaseAt>> = BTreeMap::new();
+        let (mut unplaced, mut changed, mut elsewhere) = (Vec::new(), Vec::new(), Vec::new());
         for outbound in out {
             match outbound {
                 Outbound::Assign(assignment) => {
                     assigns.entry(assignment.session).or_default().push(assignment);
                 }
-                Outbound::Revoke { session, at } => cancels.entry(session).or_default().push(at),
+                Outbound::Revoke { session, at, outcome } if self.links.contains_key(&session) => {
+                    cancels.entry((session, outcome)).or_default().push(at);
+                }
+                Outbound::Revoke { session, at, outcome } => elsewhere.push((session, at, outcome)),
                 Outbound::Drain { session } => self.tell(session, ToWorker::Drain),
                 Outbound::Evict { session } => self.evict(session),
                 Outbound::Changed { task, .. } => {
@@ -410,12 +430,12 @@ impl Committer {
         for (session, assignments) in assigns {
             self.tell(session, ToWorker::Assign(assignments));
         }
-        for (session, leases) in cancels {
-            self.tell(session, ToWorker::Cancel(leases));
+        for ((session, outcome), leases) in cancels {
+            self.tell(session, ToWorker::Cancel(leases, outcome));
         }
         unplaced.dedup();
-        if !changed.is_empty() || !unplaced.is_empty() {
-            self.hint(Hint::Others { routes: unplaced, tasks: changed });
+        if !(changed.is_empty() && unplaced.is_empty() && elsewhere.is_empty()) {
+            self.hint(Hint::Others { routes: unplaced, tasks: changed, revoked: elsewhere });
         }
     }
 
@@ -444,6 +464,6 @@ impl Committer {
     }
 
     fn now(&self) -> Mono {
-        Mono(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX))
+        self.clock.now()
     }
 }

@@ -4,6 +4,7 @@
 //! something becomes a command for the `committer`, whose batch step (`replica`) asks the pure core and
 //! commits. The way out: effects, after the commit, to the sessions and to whoever waits.
 
+mod clock;
 pub mod committer;
 pub mod config;
 pub mod docs;

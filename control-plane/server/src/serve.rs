@@ -12,6 +12,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    clock::Clock,
     committer::{Committer, INBOX_MAX},
     config::Config,
     docs::Docs,
@@ -80,6 +81,7 @@ pub async fn start(config: Config, store: Arc<dyn Store>) -> Result<ControlPlane
     state.learn_routes(routes);
 
     let (stop_faces, stop_committer) = (CancellationToken::new(), CancellationToken::new());
+    let clock = Clock::start();
     let committer = Committer::new(
         state,
         Arc::clone(&store),
@@ -87,10 +89,11 @@ pub async fn start(config: Config, store: Arc<dyn Store>) -> Result<ControlPlane
         Arc::clone(&watch),
         hints,
         stop_committer.clone(),
+        clock,
     );
     let committer = run_committer(committer, inputs)?;
     let ticker =
-        Ticker::new(replica, Arc::clone(&store), Arc::clone(&registry), inbox.clone(), config.clone());
+        Ticker::new(replica, Arc::clone(&store), Arc::clone(&registry), inbox.clone(), config.clone(), clock);
     let mut background = JoinSet::new();
     background.spawn(ticker.run(hinted));
     background.spawn(listen(replica, Arc::clone(&store), inbox.clone(), Arc::clone(&watch)));

@@ -1,11 +1,7 @@
 //! Looks around: beats, finds what is due, settles sessions against their rows, sweeps expired ones, and
 //! trades hints with the other replicas. All of it reads; what has to change becomes a command.
 
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use downbeat_core::{
     command::Command,
@@ -15,12 +11,14 @@ use downbeat_core::{
 };
 use downbeat_store::{Store, StoreError, Tick};
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
-    committer::{Answer, Input},
+    clock::Clock,
+    committer::{Answer, Input, Revoked},
     config::Config,
     registry::Registry,
+    replica::{LeaseLook, SessionLook},
     watch::Watch,
 };
 
@@ -34,6 +32,7 @@ const LOOK_EVERY_TICKS: u32 = 5;
 const NOTIFY_GATHER: Duration = Duration::from_millis(10);
 /// Postgres refuses payloads of 8,000 bytes; what does not fit is found by the others' own look.
 const NOTIFY_ITEMS_MAX: usize = 200;
+const NOTIFY_REVOKED_MAX: usize = 30;
 /// How often things that must exist ahead of time are created.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(3_600);
 
@@ -47,6 +46,7 @@ pub(crate) enum Hint {
     Others {
         routes: Vec<RouteNo>,
         tasks: Vec<TaskNo>,
+        revoked: Vec<Revoked>,
     },
 }
 
@@ -56,6 +56,7 @@ struct Notice {
     from: i64,
     routes: BTreeSet<RouteNo>,
     tasks: BTreeSet<TaskNo>,
+    revoked: Vec<Revoked>,
 }
 
 /// What the looks work with.
@@ -65,6 +66,7 @@ pub(crate) struct Ticker {
     pub(crate) registry: Arc<Registry>,
     pub(crate) inbox: mpsc::Sender<Input>,
     pub(crate) config: Config,
+    clock: Clock,
     live: Vec<ReplicaNo>,
     sessions_mark: (i64, i64),
     sessions: Vec<Session>,
@@ -82,6 +84,7 @@ impl Ticker {
         registry: Arc<Registry>,
         inbox: mpsc::Sender<Input>,
         config: Config,
+        clock: Clock,
     ) -> Ticker {
         Ticker {
             replica,
@@ -89,6 +92,7 @@ impl Ticker {
             registry,
             inbox,
             config,
+            clock,
             live: Vec::new(),
             sessions_mark: (-1, -1),
             sessions: Vec::new(),
@@ -106,13 +110,14 @@ impl Ticker {
         let mut gather_until: Option<Instant> = None;
         loop {
             let wake = gather_until.map_or(next, |at| at.min(next));
-            let hint = tokio::time::timeout_at(wake.into(), hints.recv()).await;
+            let hint = tokio::time::timeout_at(wake, hints.recv()).await;
             let outcome = match hint {
                 Ok(None) => return,
-                Ok(Some(Hint::Others { routes, tasks })) => {
+                Ok(Some(Hint::Others { routes, tasks, revoked })) => {
                     if self.live.len() > 1 {
                         others.routes.extend(routes);
                         others.tasks.extend(tasks);
+                        others.revoked.extend(revoked);
                         gather_until.get_or_insert_with(|| Instant::now() + NOTIFY_GATHER);
                     }
                     Ok(())
@@ -168,11 +173,10 @@ impl Ticker {
         }
         self.ticks = self.ticks.wrapping_add(1);
         let all = self.ticks.is_multiple_of(LOOK_EVERY_TICKS);
-        if all || changed || self.sessions.iter().any(|row| row.state != SessionState::Open) {
-            self.look_at_sessions().await?;
-        }
         if all {
             self.look_at_leases().await?;
+        } else if changed || self.sessions.iter().any(|row| row.state != SessionState::Open) {
+            self.look_at_sessions().await?;
         }
         self.settle_stuck(&tick).await?;
         self.give(Input::Tick(tick)).await;
@@ -191,12 +195,13 @@ impl Ticker {
     }
 
     async fn look_at_sessions(&mut self) -> Result<(), StoreError> {
+        let read = self.clock.now();
         let sessions = self.store.sessions().await?;
         self.registry.learn_sessions(sessions.clone());
         self.sessions.clone_from(&sessions);
         let expired: Vec<SessionNo> =
             sessions.iter().filter(|row| row.state == SessionState::Expired).map(|row| row.no).collect();
-        self.give(Input::Sessions { sessions, live: self.live.clone() }).await;
+        self.give(Input::Sessions(SessionLook { sessions, live: self.live.clone(), read })).await;
         self.sweep(&expired).await
     }
 
@@ -216,14 +221,23 @@ impl Ticker {
         Ok(())
     }
 
-    async fn look_at_leases(&self) -> Result<(), StoreError> {
-        let mine: Vec<SessionNo> =
-            self.sessions.iter().filter(|row| row.replica == self.replica).map(|row| row.no).collect();
-        if !mine.is_empty() {
-            let leases = self.store.leases(&mine).await?;
-            self.give(Input::Leases(leases)).await;
+    /// The leases first, and then the sessions: of one that moved away before, the rows do not tell what it
+    /// should hold here.
+    async fn look_at_leases(&mut self) -> Result<(), StoreError> {
+        let read = self.clock.now();
+        let before = self.mine();
+        let leases = if before.is_empty() { Vec::new() } else { self.store.leases(&before).await? };
+        self.look_at_sessions().await?;
+        let of: Vec<SessionNo> = self.mine().into_iter().filter(|no| before.contains(no)).collect();
+        if !of.is_empty() {
+            self.give(Input::Leases(LeaseLook { of, leases, read })).await;
         }
         Ok(())
+    }
+
+    /// The sessions of this replica, as of the last look.
+    fn mine(&self) -> Vec<SessionNo> {
+        self.sessions.iter().filter(|row| row.replica == self.replica).map(|row| row.no).collect()
     }
 
     /// Blocks what has waited too long for a worker that nobody is, and unblocks what somebody can do again.
@@ -263,6 +277,7 @@ impl Ticker {
         while notice.tasks.len() > NOTIFY_ITEMS_MAX {
             notice.tasks.pop_last();
         }
+        notice.revoked.truncate(NOTIFY_REVOKED_MAX);
         let text = serde_json::to_string(&notice).map_err(|e| StoreError::Corrupt(e.to_string()))?;
         self.store.notify(&text).await
     }
@@ -295,10 +310,12 @@ pub(crate) async fn listen(
                         continue;
                     }
                     notice.tasks.iter().for_each(|task| watch.changed(*task));
-                    if !notice.routes.is_empty()
-                        && inbox.send(Input::InLine(notice.routes.into_iter().collect())).await.is_err()
-                    {
-                        return;
+                    if !notice.routes.is_empty() {
+                        // The committer is gone when the process stops.
+                        let _ = inbox.send(Input::InLine(notice.routes.into_iter().collect())).await;
+                    }
+                    if !notice.revoked.is_empty() {
+                        let _ = inbox.send(Input::Revoked(notice.revoked)).await;
                     }
                 }
             }

@@ -12,9 +12,8 @@ use std::{
 use downbeat_sdk::{
     Agent, Artifact, CancelReason, Context, Ended, Error, HandlerError, Output, Worker, WorkerBuilder,
     proto::{
-        self, Brief, Cancel, Dependency, Drain, Failed, GetOutputResponse, LeaseLost,
-        Result as AttemptResult, Welcome, result::Outcome, result_ack::Verdict, session_request,
-        session_response,
+        self, Brief, Cancel, Dependency, Drain, Failed, GetOutputResponse, Result as AttemptResult, Welcome,
+        result::Outcome, result_ack::Verdict, session_request, session_response,
     },
 };
 use serde_json::{Value, json};
@@ -114,8 +113,9 @@ async fn resumes_after_a_cut_and_sends_what_was_not_acknowledged() {
 #[tokio::test]
 async fn lost_lease_stops_the_handler() {
     let mut control_plane = ControlPlane::start().await;
+    let wire = Wire::to(&control_plane.addr).await;
     let (stopped_tx, mut stopped) = mpsc::channel(1);
-    let _worker = run(echo(&control_plane.addr, move |context: Context| {
+    let _worker = run(echo(&wire.addr, move |context: Context| {
         let stopped = stopped_tx.clone();
         async move {
             context.cancelled().await;
@@ -125,12 +125,13 @@ async fn lost_lease_stops_the_handler() {
     }));
     let mut stream = control_plane.welcome().await;
     stream.start(brief(1, "")).await;
-    stream.send(session_response::Message::LeaseLost(LeaseLost { leases: vec![lease(1)] })).await;
+    wire.cut().await;
+
+    let (mut stream, _) = control_plane.accept().await;
+    let lost = Welcome { resumed: true, lost: vec![lease(1)], ..welcome() };
+    stream.send(session_response::Message::Welcome(lost)).await;
     assert_eq!(soon(stopped.recv()).await, Some(Some(CancelReason::LeaseLost)));
-    // Its result is dropped: the next one comes from the next lease.
-    stream.start(brief(2, "")).await;
-    stream.send(session_response::Message::LeaseLost(LeaseLost { leases: vec![lease(2)] })).await;
-    soon(stopped.recv()).await;
+    // Its result is dropped.
     while !stream.heartbeat().await.in_flight.is_empty() {}
 }
 

@@ -180,7 +180,6 @@ impl RawWorker {
             Some(Heard::Assign(assign)) => self.briefs.extend(assign.briefs),
             Some(Heard::ResultAcks(acks)) => self.acks.extend(acks.acks),
             Some(Heard::Cancel(cancel)) => self.cancels.push_back(cancel.leases),
-            Some(Heard::LeaseLost(lost)) => self.cancels.push_back(lost.leases),
             Some(Heard::Welcome(_) | Heard::Drain(_)) => {}
             None => panic!("the stream ended before {waits_for}"),
         }

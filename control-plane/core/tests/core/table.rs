@@ -206,7 +206,7 @@ impl World {
                 let by = to.deadline.map_or_else(String::new, |at| format!(" by +{}", self.ahead_ms(at)));
                 format!("assign {} {}{by}", self.name(to.at.task, to.at.index), self.worker(to.session))
             }
-            Effect::Revoke { session, at } => {
+            Effect::Revoke { session, at, .. } => {
                 format!("revoke {} {}", self.name(at.task, at.index), self.worker(*session))
             }
             Effect::Queued(place) => format!("queued {}", self.name(place.task, place.index)),

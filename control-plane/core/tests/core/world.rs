@@ -354,7 +354,7 @@ impl World {
                     assert_eq!((row.lease, row.session), (Some(assigned.at.lease), Some(assigned.session)));
                     assert_eq!(row.attempts, assigned.attempt, "{assigned:?}");
                 }
-                Effect::Revoke { session, at } => {
+                Effect::Revoke { session, at, .. } => {
                     let old = &before.subtasks[&(at.task, at.index)];
                     assert_eq!((old.lease, old.session), (Some(at.lease), Some(*session)), "{effect:?}");
                 }

@@ -79,6 +79,8 @@ impl WorkerService for WorkerFace {
     ) -> Result<Response<Responses>, Status> {
         let tenant = super::tenant(&request);
         let mut incoming = request.into_inner();
+        // Counted before the session is taken up: of two streams that claim it, the one that came later stays.
+        let generation = self.generations.fetch_add(1, Ordering::Relaxed);
         let hello = hello(&mut incoming).await?;
         let declaration = Arc::new(wire::session::declaration(&hello).map_err(super::error::status)?);
         let opened = open(&self.engine, tenant, &declaration, hello.resume.as_ref()).await;
@@ -90,7 +92,6 @@ impl WorkerService for WorkerFace {
         let (link, told) = mpsc::channel(slots.saturating_mul(2).saturating_add(LINK_SPARE));
         // Room for the first message is there: the channel is new.
         let _ = out.try_send(Ok(message(ToWire::Welcome(welcome(&self.engine, &opened)))));
-        let generation = self.generations.fetch_add(1, Ordering::Relaxed);
         let holds = opened.holds;
         let connect = Connect { session, generation, tenant, declaration, holds, link };
         self.engine.send(Input::Connect(connect)).await.map_err(super::error::status)?;
@@ -307,9 +308,9 @@ impl Writer {
                         .collect();
                     self.send(ToWire::ResultAcks(v1::ResultAcks { acks })).await
                 }
-                ToWorker::Cancel(leases) => {
+                ToWorker::Cancel(leases, outcome) => {
                     let leases = wire::session::lease_refs(&leases);
-                    let reason = "cancelled, timed out or taken away".into();
+                    let reason = wire::session::cancel_reason(outcome).into();
                     self.send(ToWire::Cancel(v1::Cancel { leases, reason })).await
                 }
                 ToWorker::Drain => {

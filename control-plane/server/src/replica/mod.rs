@@ -19,6 +19,7 @@ use downbeat_core::{
     id::{LeaseAt, LeaseId, ReplicaNo, RouteNo, SessionNo, TaskNo},
     policy::Policy,
     session::{Session, SessionState},
+    subtask::Outcome,
     time::Time,
 };
 use downbeat_store::{Route, Tick};
@@ -33,10 +34,11 @@ pub use self::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outbound {
     Assign(Assignment),
-    /// Tell the session to stop these: cancelled or taken away.
+    /// Tell the session to stop this one, wherever it is connected.
     Revoke {
         session: SessionNo,
         at: LeaseAt,
+        outcome: Outcome,
     },
     /// Tell the session to finish and go.
     Drain {
@@ -56,6 +58,26 @@ pub enum Outbound {
     Unplaced {
         route: RouteNo,
     },
+}
+
+/// What the rows said of all sessions.
+#[derive(Clone, Debug)]
+pub struct SessionLook {
+    pub sessions: Vec<Session>,
+    /// The replicas whose beat is fresh.
+    pub live: Vec<ReplicaNo>,
+    /// Before the rows were read.
+    pub read: Mono,
+}
+
+/// What the rows said of the leases of some sessions.
+#[derive(Clone, Debug)]
+pub struct LeaseLook {
+    /// Those of this replica before and after the leases were read.
+    pub of: Vec<SessionNo>,
+    pub leases: Vec<(SessionNo, LeaseAt)>,
+    /// Before the rows were read.
+    pub read: Mono,
 }
 
 /// The in-memory state of one replica.
@@ -162,12 +184,23 @@ impl Replica {
         self.line.look_again(routes);
     }
 
-    /// Leases that the rows give to sessions connected here, though nobody sent them out: handed back.
-    pub fn reconcile_leases(&self, leases: &[(SessionNo, LeaseAt)]) -> Vec<Command> {
+    /// The leases that the rows gave to these sessions when they were read. What nobody sent out is handed back.
+    /// What a worker holds and the rows do not know, at two looks in a row, is taken from it.
+    pub fn reconcile_leases(&mut self, look: &LeaseLook, now: Mono) -> (Vec<Command>, Vec<Outbound>) {
         let unsent = |(session, at): &&(SessionNo, LeaseAt)| {
-            self.roster.member(*session).is_some_and(|member| !member.knows(at.lease))
+            let settled = |member: &&Member| member.connected < look.read && look.of.contains(session);
+            self.roster.member(*session).filter(settled).is_some_and(|member| !member.knows(at.lease))
         };
-        leases.iter().filter(unsent).map(|(_, at)| Command::Return { at: *at }).collect()
+        let commands = look.leases.iter().filter(unsent).map(|(_, at)| Command::Return { at: *at }).collect();
+        let gone = self.roster.settle(look, now).into_iter();
+        let revoke = |(session, at)| Outbound::Revoke { session, at, outcome: Outcome::Lost };
+        (commands, gone.map(revoke).collect())
+    }
+
+    /// The lease was taken from the session: by this replica, or by one that does not have its stream.
+    pub fn revoke(&mut self, session: SessionNo, at: LeaseAt, outcome: Outcome) -> Option<Outbound> {
+        let to_tell = self.roster.revoked(session, at) || !self.has(session);
+        to_tell.then_some(Outbound::Revoke { session, at, outcome })
     }
 
     /// When [`due`](Replica::due) has something to say, at the latest; `None`: nothing waits.
@@ -184,14 +217,16 @@ impl Replica {
         tick.due.iter().map(|due| wake_command(due.wake)).collect()
     }
 
-    /// The sessions as they stand in the database: settles what this replica believes against it.
-    ///
-    /// `live` are the replicas whose beat is fresh.
-    pub fn reconcile(&mut self, sessions: &[Session], live: &[ReplicaNo]) -> (Vec<Command>, Vec<Outbound>) {
+    /// The sessions as they stood in the database when they were read: settles what this replica believes
+    /// against it. Of a session that was connected since then they say nothing.
+    pub fn reconcile(&mut self, look: &SessionLook) -> (Vec<Command>, Vec<Outbound>) {
         let (mut commands, mut out) = (Vec::new(), Vec::new());
         // One that is just being opened has its row before its stream: detach it when it is seen twice.
         let unconnected_before = std::mem::take(&mut self.unconnected);
-        for row in sessions {
+        for row in &look.sessions {
+            if self.roster.member(row.no).is_some_and(|member| member.connected >= look.read) {
+                continue;
+            }
             let mine = row.replica == self.no;
             let connected = self.has(row.no);
             match (row.state, row.wake_at) {
@@ -220,7 +255,7 @@ impl Replica {
                     let deserted = if mine {
                         unconnected_before.contains(&row.no)
                     } else {
-                        !live.contains(&row.replica)
+                        !look.live.contains(&row.replica)
                     };
                     if deserted && !connected {
                         commands.push(Command::DetachSession { session: row.no, replica: row.replica });
@@ -229,8 +264,8 @@ impl Replica {
                 }
             }
         }
-        let known: BTreeSet<SessionNo> = sessions.iter().map(|row| row.no).collect();
-        let gone = self.roster.sessions().filter(|no| !known.contains(no));
+        let known: BTreeSet<SessionNo> = look.sessions.iter().map(|row| row.no).collect();
+        let gone = self.roster.connected_before(look.read).filter(|no| !known.contains(no));
         out.extend(gone.map(|session| Outbound::Evict { session }));
         (commands, out)
     }
@@ -281,11 +316,7 @@ impl Replica {
                     self.roster.assigned(&assignment, now);
                     out.push(Outbound::Assign(assignment));
                 }
-                Effect::Revoke { session, at } => {
-                    if self.roster.revoked(session, at) {
-                        out.push(Outbound::Revoke { session, at });
-                    }
-                }
+                Effect::Revoke { session, at, outcome } => out.extend(self.revoke(session, at, outcome)),
                 Effect::Queued(queued) => {
                     self.line.add(queued);
                     if self.roster.free_for(queued.route) == 0 {

@@ -12,9 +12,12 @@ use downbeat_core::{
     command::Command,
     effect::Assignment,
     id::{LeaseAt, LeaseId, RouteNo, SessionNo, TenantNo},
+    limits,
     session::{Seat, Skill, WorkerDeclaration},
 };
 use downbeat_store::Route;
+
+use super::LeaseLook;
 
 /// Milliseconds of a clock that only goes forward; its zero is the shell's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,6 +67,9 @@ pub struct Member {
     worker: Arc<str>,
     skills: Arc<BTreeMap<RouteNo, Skill>>,
     flights: BTreeMap<LeaseId, Flight>,
+    /// What it said last that it works on and this replica did not send; since when the rows do not know it.
+    strangers: BTreeMap<LeaseId, (LeaseAt, Option<Mono>)>,
+    pub(super) connected: Mono,
     last_heard: Mono,
     draining: bool,
     /// Its row said something else than we believe: no new leases until the rows were looked at.
@@ -84,6 +90,8 @@ struct Flight {
     since: Mono,
     heard: Mono,
     silence_ms: Option<u64>,
+    /// When the rows were first found not to know it.
+    unknown: Option<Mono>,
     /// Of a lease that came with a resumed worker, until its agent is known.
     route: Option<RouteNo>,
 }
@@ -108,6 +116,8 @@ impl Member {
             declaration,
             skills: Arc::default(),
             flights: holds.iter().map(flight).collect(),
+            strangers: BTreeMap::new(),
+            connected: now,
             last_heard: now,
             draining: false,
             doubted: false,
@@ -203,6 +213,7 @@ impl Flight {
             since: now,
             heard: now,
             silence_ms,
+            unknown: None,
             route: None,
         }
     }
@@ -239,7 +250,7 @@ impl Roster {
         let skills = routes.values().filter_map(|route| Some((route.no, member.skill(route)?))).collect();
         member.skills = Arc::new(skills);
         member.learn_silences();
-        member.last_heard = now;
+        (member.connected, member.last_heard) = (now, now);
         if member.flights.values().any(|flight| !flight.reported) {
             self.ask_report(now);
         }
@@ -270,6 +281,37 @@ impl Roster {
 
     pub(super) fn sessions(&self) -> impl Iterator<Item = SessionNo> + '_ {
         self.members.keys().copied()
+    }
+
+    /// Those whose streams were here before that time.
+    pub(super) fn connected_before(&self, time: Mono) -> impl Iterator<Item = SessionNo> + '_ {
+        self.members.iter().filter(move |(_, member)| member.connected < time).map(|(no, _)| *no)
+    }
+
+    /// What workers hold and the rows do not know, found for the second time: a lease that this replica has just
+    /// given may be younger than what was read, but not if it was found missing before that reading began.
+    pub(super) fn settle(&mut self, look: &LeaseLook, now: Mono) -> Vec<(SessionNo, LeaseAt)> {
+        let known: BTreeSet<LeaseId> = look.leases.iter().map(|(_, at)| at.lease).collect();
+        let mut gone = Vec::new();
+        for session in &look.of {
+            let Some(member) = self.members.get_mut(session) else { continue };
+            let mut judge = |at: LeaseAt, unknown: &mut Option<Mono>| {
+                if known.contains(&at.lease) {
+                    *unknown = None;
+                    return false;
+                }
+                let is_gone = unknown.get_or_insert(now).0 < look.read.0;
+                if is_gone {
+                    gone.push((*session, at));
+                }
+                is_gone
+            };
+            for flight in member.flights.values_mut().filter(|flight| !flight.revoked) {
+                flight.revoked = judge(flight.at, &mut flight.unknown);
+            }
+            member.strangers.retain(|_, (at, unknown)| !judge(*at, unknown));
+        }
+        gone
     }
 
     pub(super) fn routes_of(&self, session: SessionNo) -> Vec<RouteNo> {
@@ -366,13 +408,19 @@ impl Roster {
             if mentioned.contains(&flight.at.lease) {
                 flight.acked = true;
                 flight.missed = 0;
-            } else if flight.acked {
+            } else if flight.acked || flight.revoked {
                 flight.missed += 1;
                 if flight.missed >= MISSED_HEARTBEATS_MAX {
                     forgotten.push((flight.at, flight.revoked));
                 }
             }
         }
+        let unknown = in_flight.iter().filter(|at| !member.flights.contains_key(&at.lease));
+        let strangers = unknown.take(limits::WORKER_LEASES).map(|at| {
+            let since = member.strangers.get(&at.lease).and_then(|(_, since)| *since);
+            (at.lease, (*at, since))
+        });
+        member.strangers = strangers.collect();
         for (at, _) in &forgotten {
             member.flights.remove(&at.lease);
         }

@@ -10,6 +10,7 @@ use downbeat_core::{
     limits,
     plan::{Violation, check_capabilities, name_issue},
     session::{AgentDeclaration, WorkerDeclaration},
+    subtask::Outcome,
 };
 use downbeat_proto::v1;
 
@@ -36,9 +37,16 @@ pub(crate) fn declaration(hello: &v1::Hello) -> Result<WorkerDeclaration, Failur
     if hello.labels.len() > limits::WORKER_LABELS {
         found.push(over("hello.labels", "WORKER_LABELS", limits::WORKER_LABELS, hello.labels.len()));
     }
-    for (key, value) in &hello.labels {
-        text(&format!("hello.labels[{}]", key.escape_debug()), key, limits::NAME_BYTES, &mut found);
-        text(&format!("hello.labels[{}]", key.escape_debug()), value, limits::NAME_BYTES, &mut found);
+    for (key, value) in hello.labels.iter().take(limits::WORKER_LABELS) {
+        let shown: String = key.escape_debug().take(limits::NAME_BYTES).collect();
+        text(&format!("hello.labels[{shown}]"), key, limits::NAME_BYTES, &mut found);
+        text(&format!("hello.labels[{shown}]"), value, limits::NAME_BYTES, &mut found);
+    }
+    if let Some(resume) = &hello.resume
+        && resume.in_flight.len() > limits::WORKER_LEASES
+    {
+        let (max, got) = (limits::WORKER_LEASES, resume.in_flight.len());
+        found.push(over("hello.resume.in_flight", "WORKER_LEASES", max, got));
     }
     let mut names = BTreeMap::new();
     for (i, agent) in hello.agents.iter().take(limits::WORKER_AGENTS).enumerate() {
@@ -93,6 +101,16 @@ fn text(field: &str, value: &str, bytes_max: usize, found: &mut Vec<Violation>) 
 
 fn over(field: &str, limit: &str, max: usize, got: usize) -> Violation {
     Violation::new(field, format!("at most {max} ({limit}), got {got}"))
+}
+
+/// Why a worker is told to stop.
+pub(crate) fn cancel_reason(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Cancelled => "the task was cancelled, or has ended",
+        Outcome::TimedOut => "the attempt ran out of time, or was silent for too long",
+        Outcome::Lost => "the lease was taken away: the worker did not take it up, or counted as gone",
+        Outcome::Completed | Outcome::Failed => "the attempt has ended",
+    }
 }
 
 /// A lease as the worker names it.

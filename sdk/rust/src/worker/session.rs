@@ -206,11 +206,6 @@ impl Session {
                     self.cancel(now, lease, &cancel.reason);
                 }
             }
-            (Link::Up { .. }, Some(Message::LeaseLost(lost))) => {
-                for lease in lost.leases {
-                    self.lose(now, lease.lease_id);
-                }
-            }
             (Link::Up { .. }, Some(Message::Drain(drain))) => self.drained(&drain.reason),
             (Link::Up { .. }, Some(Message::Welcome(_))) => self.reconnect(now, "a second welcome came"),
             // A message of a later version, or one that crossed with the end of the stream.

@@ -1,22 +1,18 @@
 //! Models `committer.rs`: gathers commands, closes the batch when the inbox is empty or full, has the real
 //! `Replica` decide and commit it, then acts.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use downbeat_core::{
     command::{Command, Reply, Verdict, WorkResult},
     effect::Assignment,
-    id::{LeaseAt, LeaseId, ReplicaNo, RouteNo, SessionNo, TenantNo},
+    id::{LeaseAt, RouteNo, SessionNo, TenantNo},
     reject::Reject,
-    session::{Session, WorkerDeclaration},
+    session::WorkerDeclaration,
 };
 use downbeat_server::{
     docs::Docs,
-    replica::{Failure, Held, Member, Mono, Outbound, Replica, Step},
+    replica::{Failure, Held, LeaseLook, Member, Mono, Outbound, Replica, SessionLook, Step},
 };
 use downbeat_store::{Route, Store, StoreError, Tick, Writer};
 use tokio::{
@@ -52,10 +48,10 @@ pub(super) enum Input {
     Freed { session: SessionNo, leases: Vec<LeaseAt> },
     Routes(Vec<Route>),
     Tick(Tick),
-    Sessions { sessions: Vec<Session>, live: Vec<ReplicaNo> },
+    Sessions(SessionLook),
     LookAtSessions,
     InLine(Vec<RouteNo>),
-    Leases { of: Vec<SessionNo>, leases: Vec<(SessionNo, LeaseAt)> },
+    Leases(LeaseLook),
 }
 
 /// A session whose stream is connected.
@@ -86,9 +82,6 @@ pub(super) struct Committer {
     links: BTreeMap<SessionNo, Link>,
     more_to_place: bool,
     start: Instant,
-    /// What each worker said last that it works on, and what of it the rows did not know at the last look.
-    mentioned: BTreeMap<SessionNo, Vec<LeaseAt>>,
-    suspects: BTreeSet<(SessionNo, LeaseId)>,
 }
 
 struct Link {
@@ -129,19 +122,9 @@ impl Committer {
         store: Arc<dyn Store>,
         docs: Arc<Docs>,
         hints: mpsc::Sender<Hint>,
+        start: Instant,
     ) -> Committer {
-        Committer {
-            world,
-            replica,
-            store,
-            docs,
-            hints,
-            links: BTreeMap::new(),
-            more_to_place: false,
-            start: Instant::now(),
-            mentioned: BTreeMap::new(),
-            suspects: BTreeSet::new(),
-        }
+        Committer { world, replica, store, docs, hints, links: BTreeMap::new(), more_to_place: false, start }
     }
 
     pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Input>) {
@@ -200,7 +183,6 @@ impl Committer {
             }
             Input::Heartbeat { session, in_flight } => {
                 commands = self.replica.heartbeat(session, &in_flight, now);
-                self.mentioned.insert(session, in_flight);
             }
             Input::Acknowledge { session, leases } => self.replica.acknowledge(session, &leases, now),
             Input::Progress { session, at, message } => self.replica.progress(session, at, message, now),
@@ -214,16 +196,19 @@ impl Committer {
             Input::Freed { session, leases } => self.replica.free(session, &leases, now),
             Input::Routes(routes) => self.replica.learn_routes(routes),
             Input::Tick(tick) => commands = self.replica.tick(&tick, now),
-            Input::Sessions { sessions, live } => {
-                let (asked, out) = self.replica.reconcile(&sessions, &live);
+            Input::Sessions(look) => {
+                let (asked, out) = self.replica.reconcile(&look);
                 commands = asked;
                 self.act(out);
             }
             Input::LookAtSessions => self.hint(Hint::LookAtSessions),
             Input::InLine(routes) => self.replica.look_again(routes),
-            Input::Leases { of, leases } => {
-                commands = self.replica.reconcile_leases(&leases);
-                self.stop_zombies(&of, &leases);
+            Input::Leases(look) => {
+                let (asked, out) = self.replica.reconcile_leases(&look, now);
+                commands = asked;
+                if !self.world.has(Plant::NoLeaseLost) {
+                    self.act(out);
+                }
             }
         }
         self.decided(&commands);
@@ -254,32 +239,7 @@ impl Committer {
             return Vec::new();
         }
         self.links.insert(session, Link { generation, sender: link });
-        self.mentioned.remove(&session);
-        self.suspects.retain(|(of, _)| *of != session);
         self.replica.connect(session, Member::new(tenant, declaration, &holds, now), now)
-    }
-
-    /// DIFFERS: production never tells a worker that a lease was taken from it on another replica. Here what
-    /// its heartbeats mention and the rows do not know at two looks in a row is cancelled.
-    fn stop_zombies(&mut self, of: &[SessionNo], rows: &[(SessionNo, LeaseAt)]) {
-        if self.world.has(Plant::NoLeaseLost) {
-            return;
-        }
-        let rows: BTreeSet<LeaseId> = rows.iter().map(|(_, at)| at.lease).collect();
-        let mut unknown = BTreeSet::new();
-        let mut cancels: BTreeMap<SessionNo, Vec<LeaseAt>> = BTreeMap::new();
-        for (session, mentioned) in self.mentioned.iter().filter(|(session, _)| of.contains(session)) {
-            for at in mentioned.iter().filter(|at| !rows.contains(&at.lease)) {
-                unknown.insert((*session, at.lease));
-                if self.suspects.contains(&(*session, at.lease)) {
-                    cancels.entry(*session).or_default().push(*at);
-                }
-            }
-        }
-        self.suspects = unknown;
-        for (session, leases) in cancels {
-            self.tell(session, ToWorker::Cancel(leases));
-        }
     }
 
     async fn commit(&mut self, writer: &mut Option<Box<dyn Writer>>, batch: &mut Pending) {
@@ -375,7 +335,7 @@ impl Committer {
                 Outbound::Assign(assignment) => {
                     assigns.entry(assignment.session).or_default().push(assignment);
                 }
-                Outbound::Revoke { session, at } => cancels.entry(session).or_default().push(at),
+                Outbound::Revoke { session, at, .. } => cancels.entry(session).or_default().push(at),
                 Outbound::Drain { session } => self.tell(session, ToWorker::Drain),
                 Outbound::Evict { session } => {
                     if self.world.audit(|auditor| auditor.belongs(session, self.replica.no)) {

@@ -58,9 +58,17 @@ pub async fn start(world: &Arc<World>, store: &Arc<dyn Store>) -> Result<Engine,
     let (inbox, inputs) = mpsc::channel(INBOX_MAX);
     let (hints, hinted) = mpsc::channel(HINTS_MAX);
     let docs = Arc::<Docs>::default();
-    let committer = Committer::new(Arc::clone(world), state, Arc::clone(&store), Arc::clone(&docs), hints);
-    let ticker =
-        Ticker::new(Arc::clone(world), replica, Arc::clone(&store), Arc::clone(&registry), inbox.clone());
+    let started = tokio::time::Instant::now();
+    let committer =
+        Committer::new(Arc::clone(world), state, Arc::clone(&store), Arc::clone(&docs), hints, started);
+    let ticker = Ticker::new(
+        Arc::clone(world),
+        replica,
+        Arc::clone(&store),
+        Arc::clone(&registry),
+        inbox.clone(),
+        started,
+    );
     process.spawn(committer.run(inputs));
     process.spawn(ticker.run(hinted));
     process.spawn(listen(replica, Arc::clone(&store), inbox.clone()));

@@ -18,6 +18,8 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
+use downbeat_server::replica::{LeaseLook, Mono, SessionLook};
+
 use super::{
     committer::{Answer, Input},
     registry::Registry,
@@ -28,7 +30,7 @@ const DUE_LIMIT: u32 = 500;
 const STUCK_LIMIT: u32 = 500;
 const NOTIFY_GATHER: Duration = Duration::from_millis(10);
 /// Ticks between two looks at everything, changed or not.
-const LOOK_EVERY_TICKS: u32 = 10;
+const LOOK_EVERY_TICKS: u32 = 5;
 
 /// What the committer asks to be looked at.
 #[derive(Debug)]
@@ -50,6 +52,7 @@ pub(super) struct Ticker {
     sessions: Vec<Session>,
     unserved: BTreeSet<RouteNo>,
     ticks: u32,
+    start: Instant,
 }
 
 impl Ticker {
@@ -59,6 +62,7 @@ impl Ticker {
         store: Arc<dyn Store>,
         registry: Arc<Mutex<Registry>>,
         inbox: mpsc::Sender<Input>,
+        start: Instant,
     ) -> Ticker {
         Ticker {
             world,
@@ -71,6 +75,7 @@ impl Ticker {
             sessions: Vec::new(),
             unserved: BTreeSet::new(),
             ticks: 0,
+            start,
         }
     }
 
@@ -121,12 +126,10 @@ impl Ticker {
         self.learn_routes(&tick).await?;
         self.ticks = self.ticks.wrapping_add(1);
         let all = self.ticks.is_multiple_of(LOOK_EVERY_TICKS);
-        let due = all && !self.world.has(Plant::NoSessionLook);
-        if due || changed || self.sessions.iter().any(|row| row.state != SessionState::Open) {
-            self.look_at_sessions().await?;
-        }
         if all && !self.world.has(Plant::NoLeaseLook) {
             self.look_at_leases().await?;
+        } else if changed || self.sessions.iter().any(|row| row.state != SessionState::Open) {
+            self.look_at_sessions().await?;
         }
         self.settle_stuck(&tick).await?;
         self.give(Input::Tick(tick)).await;
@@ -153,12 +156,13 @@ impl Ticker {
     }
 
     async fn look_at_sessions(&mut self) -> Result<(), StoreError> {
+        let read = self.now();
         let sessions = self.store.sessions().await?;
         lock(&self.registry).learn_sessions(sessions.clone());
         self.sessions.clone_from(&sessions);
         let expired: Vec<SessionNo> =
             sessions.iter().filter(|row| row.state == SessionState::Expired).map(|row| row.no).collect();
-        self.give(Input::Sessions { sessions, live: self.live.clone() }).await;
+        self.give(Input::Sessions(SessionLook { sessions, live: self.live.clone(), read })).await;
         self.sweep(&expired).await
     }
 
@@ -177,14 +181,23 @@ impl Ticker {
         Ok(())
     }
 
-    async fn look_at_leases(&self) -> Result<(), StoreError> {
-        let mine: Vec<SessionNo> =
-            self.sessions.iter().filter(|row| row.replica == self.replica).map(|row| row.no).collect();
-        if !mine.is_empty() {
-            let leases = self.store.leases(&mine).await?;
-            self.give(Input::Leases { of: mine, leases }).await;
+    /// The leases first, and then the sessions: of one that moved away before, the rows do not tell what it
+    /// should hold here.
+    async fn look_at_leases(&mut self) -> Result<(), StoreError> {
+        let read = self.now();
+        let before = self.mine();
+        let leases = if before.is_empty() { Vec::new() } else { self.store.leases(&before).await? };
+        self.look_at_sessions().await?;
+        let of: Vec<SessionNo> = self.mine().into_iter().filter(|no| before.contains(no)).collect();
+        if !of.is_empty() {
+            self.give(Input::Leases(LeaseLook { of, leases, read })).await;
         }
         Ok(())
+    }
+
+    /// The sessions of this replica, as of the last look.
+    fn mine(&self) -> Vec<SessionNo> {
+        self.sessions.iter().filter(|row| row.replica == self.replica).map(|row| row.no).collect()
     }
 
     async fn settle_stuck(&mut self, tick: &Tick) -> Result<(), StoreError> {
@@ -218,6 +231,10 @@ impl Ticker {
         let numbers: Vec<i64> = routes.iter().map(|route| route.0).collect();
         let text = serde_json::to_string(&(self.replica.0, numbers));
         self.store.notify(&text.map_err(|error| StoreError::Corrupt(error.to_string()))?).await
+    }
+
+    fn now(&self) -> Mono {
+        Mono(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
     async fn ask(&self, command: Command) {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::*;
 use crate::proto::{
-    Assign, AttemptError, Cancel, Completed, Drain, Failed, LeaseLost, ResultAck, ResultAcks, Welcome,
+    Assign, AttemptError, Cancel, Completed, Drain, Failed, ResultAck, ResultAcks, Welcome,
     result::Outcome as ResultOutcome, result_ack::Verdict,
 };
 
@@ -149,8 +149,11 @@ impl Rig {
         self.receive(session_response::Message::Cancel(cancel));
     }
 
+    /// Comes back, and these are lost.
     fn lose(&mut self, ids: &[i64]) {
-        self.receive(session_response::Message::LeaseLost(LeaseLost { leases: leases(ids) }));
+        self.close();
+        self.open();
+        self.welcome(true, ids);
     }
 
     fn ack_result(&mut self, lease_id: i64, verdict: Verdict) {
