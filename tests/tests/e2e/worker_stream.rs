@@ -365,14 +365,16 @@ async fn workers_that_connect_at_the_same_time_keep_their_streams(database: Data
     let mut watcher = Watcher::new(&[&plane.grpc]);
     watcher.follow("crowd");
     client.execute("crowd").await.unwrap();
-    // Each has one slot, so each gets one, on the stream that it opened.
-    let working = workers.into_iter().map(async |mut worker| {
+    // Each has one slot, so each gets one, on the stream that it opened. Nobody delivers before, and gets a second.
+    let beginning = workers.into_iter().map(async |mut worker| {
         let brief = worker.begin().await;
+        (worker, brief)
+    });
+    for (mut worker, brief) in futures::future::join_all(beginning).await {
         ledger.begin(&brief);
         worker.deliver(&brief).await;
         assert_eq!(worker.verdicts(1).await, [Verdict::Accepted]);
-    });
-    futures::future::join_all(working).await;
+    }
     watcher.verify(&ledger).await;
 }
 
