@@ -15,6 +15,7 @@ use tokio_postgres::{Client, NoTls};
 pub(crate) const STATISTICS_DELAY_S: u64 = 1;
 
 /// An empty database, and what a control plane has to be told of it.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(crate) enum Database {
     Postgres { url: String, name: String, server: Client, client: Client },
     Sqlite { dir: PathBuf },

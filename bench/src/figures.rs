@@ -134,11 +134,7 @@ impl Report {
         if !self.json {
             let mut out = std::io::stdout().lock();
             writeln!(out, "\n{about}\n")?;
-            writeln!(
-                out,
-                "{:<24} {:<8} {:>10} {:>6}  {}",
-                "workload", "engine", "subtasks/s", "ratio", "more"
-            )?;
+            writeln!(out, "{:<24} {:<8} {:>10} {:>6}  more", "workload", "engine", "subtasks/s", "ratio")?;
         }
         Ok(())
     }

@@ -23,10 +23,11 @@ pub(super) async fn run(lab: &Lab) -> Result<Vec<Figures>> {
     let commit_ms = ceiling.commit_ms().await?;
     let round_trip_ms = round_trip_ms(bed.grpc()).await?;
 
-    run::closed(&[client.clone()], &run::ids("warm", 1), 1, |_| run::chain("noop", LENGTH)).await?;
+    run::closed(std::slice::from_ref(&client), &run::ids("warm", 1), 1, |_| run::chain("noop", LENGTH))
+        .await?;
     let ids = run::ids("chain", lab.pick(30, 1));
     let began: Usage = bed.usage().await?;
-    run::closed(&[client.clone()], &ids, 1, |_| run::chain("noop", LENGTH)).await?;
+    run::closed(std::slice::from_ref(&client), &ids, 1, |_| run::chain("noop", LENGTH)).await?;
     let ended = bed.usage().await?;
     let checked = run::check(&client, &ids).await?;
     ensure!(checked.hops_ms.len() == ids.len() * (LENGTH - 1), "{} hops were found", checked.hops_ms.len());

@@ -141,18 +141,23 @@ async fn beside(lab: &Lab, name: &'static str, variant: &str, beside: Beside) ->
     let began = bed.usage().await?;
     let finished_before = finished(&client).await?;
     let (begin, mut rounds, mut ids) = (Instant::now(), 0, Vec::new());
-    while begin.elapsed() < length {
+    loop {
         let more = run::ids(&format!("{name}{rounds}"), lab.pick(20, 2));
         closed_high(&client, &more, |_| run::wide("noop", subtasks)).await?;
         ids.extend(more);
         rounds += 1;
+        if begin.elapsed() >= length {
+            break;
+        }
     }
     let seconds = begin.elapsed().as_secs_f64();
     let count = finished(&client).await? - finished_before;
     figures.cost = Some(Cost::between(&began, &bed.usage().await?, count));
     drop(snapshot);
     let checked = run::check(&client, &ids).await?;
-    ensure!(checked.subtasks as u64 <= count, "more was checked than was finished");
+    let expected = ids.len() * subtasks;
+    ensure!(checked.subtasks == expected, "{} subtasks were found, expected {expected}", checked.subtasks);
+    ensure!(expected as u64 <= count, "{count} subtasks count as finished, and {expected} are");
     ensure!(behind == 0 || count < behind, "the backlog ran empty");
     bed.stop().await?;
     figures.throughput(count, seconds, (before + ceiling.per_s().await?) / 2.0);
