@@ -37,6 +37,8 @@ create table tasks (
     created_at bigint not null,
     started_at bigint,
     ended_at bigint,
+    deadline bigint,
+    stopped_at bigint,
     due_at bigint,
     wake_at bigint,
     tenant int not null,

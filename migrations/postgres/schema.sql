@@ -118,6 +118,8 @@ CREATE TABLE public.tasks (
     created_at bigint NOT NULL,
     started_at bigint,
     ended_at bigint,
+    deadline bigint,
+    stopped_at bigint,
     due_at bigint,
     wake_at bigint,
     tenant integer NOT NULL,

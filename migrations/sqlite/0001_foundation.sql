@@ -49,6 +49,8 @@ create table tasks (
     created_at integer not null,
     started_at integer,
     ended_at integer,
+    deadline integer,
+    stopped_at integer,
     due_at integer,
     wake_at integer,
     reason text not null,

@@ -118,6 +118,8 @@ CREATE TABLE tasks (
     created_at integer not null,
     started_at integer,
     ended_at integer,
+    deadline integer,
+    stopped_at integer,
     due_at integer,
     wake_at integer,
     reason text not null,

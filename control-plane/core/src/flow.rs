@@ -145,7 +145,9 @@ pub(crate) fn enter(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, status: Ta
     }
     if status.is_terminal() {
         head.ended_at = Some(frame.now);
-        head.wake_at = None;
+    }
+    if let Some(at) = head.run_clock(frame.now) {
+        rows.push(Effect::Wake { at, wake: Wake::Task(task) });
     }
     rows.record(frame, task, What::Task { status, reason: reason.to_owned() });
 }

@@ -71,6 +71,14 @@ fn check_counters(task: &Task, subtasks: &[Subtask], found: &mut Vec<String>) {
     if task.due_status() != task.status {
         found.push(format!("status {}, due {}", task.status.word(), task.due_status().word()));
     }
+    let waits = task.status.waits_for_person();
+    let runs = !waits && !task.status.is_terminal();
+    if task.wake_at != task.deadline.filter(|_| runs)
+        || (waits && task.deadline.is_some()) != task.stopped_at.is_some() && !task.status.is_terminal()
+    {
+        let Task { deadline, stopped_at, wake_at, .. } = task;
+        found.push(format!("deadline {deadline:?}, stopped {stopped_at:?}, wakes {wake_at:?}"));
+    }
     if task.status.is_terminal() != task.ended_at.is_some() {
         found.push(format!("status {} with end {:?}", task.status.word(), task.ended_at));
     }

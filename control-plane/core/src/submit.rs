@@ -40,6 +40,8 @@ pub(crate) fn submit(rows: &mut Rows, frame: &mut Frame<'_>, submit: &Submit) ->
         created_at: frame.now,
         started_at: None,
         ended_at: None,
+        deadline: submit.deadline,
+        stopped_at: None,
         due_at: submit.due_at,
         wake_at: submit.deadline,
         reason: String::new(),

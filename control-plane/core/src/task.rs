@@ -78,6 +78,11 @@ impl TaskStatus {
         matches!(self, TaskStatus::Completed | TaskStatus::Failed | TaskStatus::Cancelled)
     }
 
+    /// Whether nothing goes on, or not all of it, until a person has decided.
+    pub fn waits_for_person(self) -> bool {
+        matches!(self, TaskStatus::NeedsReview | TaskStatus::Paused)
+    }
+
     /// Whether its ready subtasks stand in the queue.
     pub fn is_dispatching(self) -> bool {
         matches!(self, TaskStatus::Running | TaskStatus::NeedsReview)
@@ -129,15 +134,35 @@ pub struct Task {
     pub created_at: Time,
     pub started_at: Option<Time>,
     pub ended_at: Option<Time>,
+    /// Its end, if it is still unfinished by then. Moves on by the time that people take.
+    pub deadline: Option<Time>,
+    /// Since when a person is waited for, while the deadline moves on.
+    pub stopped_at: Option<Time>,
     /// What `on_time` is judged by.
     pub due_at: Option<Time>,
-    /// Its end, if it is still unfinished by then. Cleared once final.
+    /// The deadline, while it draws nearer.
     pub wake_at: Option<Time>,
     /// Why it failed or was cancelled; empty otherwise.
     pub reason: String,
 }
 
 impl Task {
+    /// Stops the deadline while a person is waited for, and lets it go on after; gives it when it goes on.
+    pub(crate) fn run_clock(&mut self, now: Time) -> Option<Time> {
+        let deadline = self.deadline?;
+        if self.status.is_terminal() || self.status.waits_for_person() {
+            self.wake_at = None;
+            if !self.status.is_terminal() {
+                self.stopped_at.get_or_insert(now);
+            }
+            return None;
+        }
+        let stopped = self.stopped_at.take()?;
+        self.deadline = Some(deadline.plus_ms(now.since_ms(stopped)));
+        self.wake_at = self.deadline;
+        self.deadline
+    }
+
     /// The status that the counters ask for. Ends that were decided from outside (cancelled, deadline) are
     /// set where they are decided.
     pub fn due_status(&self) -> TaskStatus {

@@ -62,7 +62,7 @@ impl dyn Cells + '_ {
 }
 
 /// `no, tenant, id, digest, status, mode, priority, total, unfinished, failed, in_review, events,
-/// created_at, started_at, ended_at, due_at, wake_at, reason`
+/// created_at, started_at, ended_at, deadline, stopped_at, due_at, wake_at, reason`
 pub(crate) fn task(cells: &mut dyn Cells) -> Result<Task> {
     Ok(Task {
         no: TaskNo(cells.long()?),
@@ -80,6 +80,8 @@ pub(crate) fn task(cells: &mut dyn Cells) -> Result<Task> {
         created_at: Time(cells.long()?),
         started_at: cells.time()?,
         ended_at: cells.time()?,
+        deadline: cells.time()?,
+        stopped_at: cells.time()?,
         due_at: cells.time()?,
         wake_at: cells.time()?,
         reason: cells.text()?,

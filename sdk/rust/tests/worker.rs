@@ -406,7 +406,8 @@ fn worker_that_cannot_work_is_not_built() {
     assert!(problem(agent("a").slots(0)).contains("0 slots; expected 1 to 10000"));
     assert!(problem(agent("a").agent(Agent::new("a"), repeat)).contains("agent \"a\" twice"));
     assert!(
-        problem(agent("Code Review")).contains("the name of the agent is \"Code Review\"; expected [a-z0-9]")
+        problem(agent("Code Review"))
+            .contains("the name of the agent is \"Code Review\"; expected [A-Za-z0-9]")
     );
     let agent = Worker::builder().agent(Agent::new("a").capability("_x"), repeat);
     assert!(problem(agent).contains("a capability of agent \"a\" is \"_x\""));

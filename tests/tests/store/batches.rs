@@ -54,6 +54,7 @@ pub(crate) async fn changed_rows_come_back_changed(store: &dyn Store) {
     task.priority = Priority::Low;
     (task.unfinished, task.failed, task.in_review, task.events) = (5, 6, 7, 8);
     (task.started_at, task.ended_at, task.due_at, task.wake_at) = (None, None, None, None);
+    (task.deadline, task.stopped_at) = (None, None);
     task.reason = String::new();
     let sub = Subtask {
         state: SubtaskState::Ready,

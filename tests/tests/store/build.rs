@@ -36,6 +36,8 @@ pub(crate) fn task(no: i64) -> Task {
         created_at: Time(1_700_000_000_001),
         started_at: Some(Time(1_700_000_000_002)),
         ended_at: Some(Time(1_700_000_000_003)),
+        deadline: Some(Time(9_700_000_000_005)),
+        stopped_at: Some(Time(1_700_000_000_006)),
         due_at: Some(Time(1_700_000_000_004)),
         wake_at: Some(Time(9_700_000_000_005)),
         reason: "because 🎼".into(),

@@ -1,6 +1,6 @@
 //! Starting, holding, pausing, resuming, cancelling a whole task, and its deadline.
 
-use downbeat_core::task::Mode;
+use downbeat_core::task::{Mode, TaskStatus};
 
 use crate::{
     ask::{
@@ -344,6 +344,24 @@ fn the_deadline_fails_the_task() {
     );
     assert_eq!(world.task("t").reason, "its deadline has passed");
     assert_eq!(world.task("t").wake_at, None);
+}
+
+#[test]
+fn the_deadline_moves_on_by_the_time_that_people_take() {
+    let mut world = World::new();
+    given(&mut world, [open("w1", 1), submit(sketch("t", "a, b < a").deadline(9_000)), execute("t")]);
+    given(&mut world, [pause("t").later(1_000)]);
+    assert_eq!(world.task("t").wake_at, None);
+    check(&mut world, [(deadline("t").later(60_000), "done")]);
+    given(&mut world, [execute("t")]);
+    let head = world.task("t");
+    assert_eq!((head.wake_at, head.stopped_at), (Some(world.now.plus_ms(8_000)), None));
+    assert_eq!(head.deadline, head.wake_at);
+    // The same while somebody has to review.
+    given(&mut world, [fails_for_good("a")]);
+    assert_eq!((world.task("t").status, world.task("t").wake_at), (TaskStatus::NeedsReview, None));
+    given(&mut world, [retry("a").later(5_000)]);
+    assert_eq!(world.task("t").wake_at, Some(world.now.plus_ms(8_000)));
 }
 
 #[test]

@@ -89,7 +89,8 @@ pub struct SubmitBody {
     pub metadata: Option<serde_json::Value>,
     /// Absent: the planner decomposes the request.
     pub plan: Option<PlanBody>,
-    /// When an unfinished task ends as failed.
+    /// When an unfinished task ends as failed. Moves on by the time that the task waits for a person: needs review
+    /// or is paused.
     #[schema(format = DateTime)]
     pub deadline: Option<String>,
 }

@@ -46,7 +46,7 @@ pub(crate) fn task(view: &TaskView) -> pb::Task {
         created_at_ms: task.created_at.0,
         started_at_ms: or_zero(task.started_at),
         ended_at_ms: or_zero(task.ended_at),
-        deadline_ms: or_zero(task.wake_at),
+        deadline_ms: or_zero(task.deadline),
         reason: task.reason.clone(),
         last_event: task.events,
     }

@@ -17,7 +17,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// An agent by name: `[a-z0-9][a-z0-9._-]*`, at most 100 bytes.
+    /// An agent by name: `[A-Za-z0-9][A-Za-z0-9._-]*`, at most 100 bytes.
     pub fn new(name: impl Into<String>) -> Self {
         Self { declaration: AgentDeclaration { name: name.into(), ..Default::default() } }
     }
@@ -78,7 +78,7 @@ impl Agent {
 }
 
 fn check_name(what: &str, name: &str) -> Result<(), Error> {
-    let plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric();
     let bytes = name.as_bytes();
     let valid = bytes.len() <= NAME_BYTES_MAX
         && bytes.first().is_some_and(plain)
@@ -87,7 +87,7 @@ fn check_name(what: &str, name: &str) -> Result<(), Error> {
         return Ok(());
     }
     let problem =
-        format!("{what} is {name:?}; expected [a-z0-9][a-z0-9._-]*, at most {NAME_BYTES_MAX} bytes");
+        format!("{what} is {name:?}; expected [A-Za-z0-9][A-Za-z0-9._-]*, at most {NAME_BYTES_MAX} bytes");
     Err(Error::InvalidWorker { problem })
 }
 

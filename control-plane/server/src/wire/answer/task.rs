@@ -144,7 +144,7 @@ impl<'a> Task<'a> {
             created_at: Moment(task.created_at),
             started_at: task.started_at.map(Moment),
             ended_at: task.ended_at.map(Moment),
-            deadline: task.wake_at.map(Moment),
+            deadline: task.deadline.map(Moment),
             reason: &task.reason,
             last_event: task.events,
         }
