@@ -93,9 +93,7 @@ impl From<Error> for Failure {
                 failure
             }
             Error::Unavailable { addr, .. } | Error::DeadlineExceeded { addr, .. } => {
-                let hint = format!(
-                    "start one with `downbeat dev`, or name another than {addr} with --addr or DOWNBEAT_ADDR"
-                );
+                let hint = format!("name another than {addr} with --addr or DOWNBEAT_ADDR");
                 Failure::new(Exit::Unreachable, error.to_string()).hint(hint)
             }
             Error::InvalidAddress { .. }

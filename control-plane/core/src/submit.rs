@@ -6,49 +6,69 @@ use crate::{
     command::{Reply, Submit},
     effect::{Effect, Wake},
     event::What,
+    id::TaskNo,
+    plan::Node,
     reject::Reject,
     rows::Rows,
     subtask::{Subtask, SubtaskState},
     task::{Mode, Task, TaskStatus},
-    time::Frame,
+    time::{Frame, Time},
 };
 
 /// Writes the task with all its subtasks, or finds that it exists.
 pub(crate) fn submit(rows: &mut Rows, frame: &mut Frame<'_>, submit: &Submit) -> Result<Reply, Reject> {
     if let Some(task) = rows.task_named(submit.tenant, &submit.id) {
         return if task.digest == submit.digest {
-            Ok(Reply::Submitted { task: task.no, status: task.status, existed: true })
+            Ok(Reply::Submitted {
+                task: task.no,
+                status: task.status,
+                created_at: task.created_at,
+                existed: true,
+            })
         } else {
             Err(Reject::TaskConflict(submit.id.clone()))
         };
     }
     let no = frame.mint_task().ok_or(Reject::BatchFull)?;
-    let total = u32::try_from(submit.plan.nodes().len()).expect("plans are bounded");
-    let task = Task {
-        no,
-        tenant: submit.tenant,
-        id: submit.id.clone(),
-        digest: submit.digest,
-        status: TaskStatus::Planned,
-        mode: Mode::Auto,
-        priority: submit.priority,
-        total,
-        unfinished: total,
-        failed: 0,
-        in_review: 0,
-        events: 0,
-        created_at: frame.now,
-        started_at: None,
-        ended_at: None,
-        deadline: submit.deadline,
-        stopped_at: None,
-        due_at: submit.due_at,
-        wake_at: submit.deadline,
-        reason: String::new(),
-    };
+    let (task, subtasks) = submit.rows(no, frame.now);
     rows.insert_task(task, submit.request.clone(), Arc::clone(&submit.plan));
-    for (index, node) in (0..).zip(submit.plan.nodes()) {
-        let row = Subtask {
+    for (index, row) in (0..).zip(subtasks) {
+        rows.insert_subtask(no, index, row);
+    }
+    rows.record(frame, no, What::Task { status: TaskStatus::Planned, reason: String::new() });
+    if let Some(at) = submit.deadline {
+        rows.push(Effect::Wake { at, wake: Wake::Task(no) });
+    }
+    Ok(Reply::Submitted { task: no, status: TaskStatus::Planned, created_at: frame.now, existed: false })
+}
+
+impl Submit {
+    /// The rows of the accepted task, before its first event.
+    pub fn rows(&self, no: TaskNo, at: Time) -> (Task, Vec<Subtask>) {
+        let total = u32::try_from(self.plan.nodes().len()).expect("plans are bounded");
+        let task = Task {
+            no,
+            tenant: self.tenant,
+            id: self.id.clone(),
+            digest: self.digest,
+            status: TaskStatus::Planned,
+            mode: Mode::Auto,
+            priority: self.priority,
+            total,
+            unfinished: total,
+            failed: 0,
+            in_review: 0,
+            events: 0,
+            created_at: at,
+            started_at: None,
+            ended_at: None,
+            deadline: self.deadline,
+            stopped_at: None,
+            due_at: self.due_at,
+            wake_at: self.deadline,
+            reason: String::new(),
+        };
+        let subtask = |node: &Node| Subtask {
             state: SubtaskState::Pending,
             route: node.route,
             priority: node.priority,
@@ -62,13 +82,8 @@ pub(crate) fn submit(rows: &mut Rows, frame: &mut Frame<'_>, submit: &Submit) ->
             session: None,
             outcome: None,
             wake_at: None,
-            since: frame.now,
+            since: at,
         };
-        rows.insert_subtask(no, index, row);
+        (task, self.plan.nodes().iter().map(subtask).collect())
     }
-    rows.record(frame, no, What::Task { status: TaskStatus::Planned, reason: String::new() });
-    if let Some(at) = submit.deadline {
-        rows.push(Effect::Wake { at, wake: Wake::Task(no) });
-    }
-    Ok(Reply::Submitted { task: no, status: TaskStatus::Planned, existed: false })
 }

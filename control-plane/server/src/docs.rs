@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use downbeat_core::{
     event::Artifact,
-    id::{Index, TaskNo},
+    id::{Index, TaskId, TaskNo, TenantNo},
     plan::Plan,
     rows::Output,
 };
@@ -20,6 +20,8 @@ use downbeat_store::{PlanRecord, Store, StoreError};
 const PLAN_BYTES: usize = 64 << 20;
 /// Half of what outputs may take.
 const OUTPUT_BYTES: usize = 64 << 20;
+/// Half of what names of tasks may take.
+const NAME_BYTES: usize = 8 << 20;
 /// What a node and its dependents take beside their texts.
 const NODE_BYTES: usize = 300;
 
@@ -36,6 +38,7 @@ pub struct Delivered {
 pub struct Docs {
     plans: Mutex<Generations<TaskNo, Arc<PlanRecord>>>,
     outputs: Mutex<Generations<(TaskNo, Index), Delivered>>,
+    names: Mutex<Generations<(TenantNo, TaskId), TaskNo>>,
 }
 
 impl Default for Docs {
@@ -43,6 +46,7 @@ impl Default for Docs {
         Docs {
             plans: Mutex::new(Generations::new(PLAN_BYTES)),
             outputs: Mutex::new(Generations::new(OUTPUT_BYTES)),
+            names: Mutex::new(Generations::new(NAME_BYTES)),
         }
     }
 }
@@ -75,6 +79,33 @@ impl Docs {
             }
         }
         Ok(found)
+    }
+
+    /// The task of that name, if it exists.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn named(
+        &self,
+        store: &dyn Store,
+        tenant: TenantNo,
+        id: &str,
+    ) -> Result<Option<TaskNo>, StoreError> {
+        let key = (tenant, id.to_owned());
+        let known = lock(&self.names).get(&key);
+        if known.is_some() {
+            return Ok(known);
+        }
+        let found = store.find_task(tenant, id).await?;
+        if let Some(task) = found {
+            self.learn_name(key, task);
+        }
+        Ok(found)
+    }
+
+    fn learn_name(&self, key: (TenantNo, TaskId), task: TaskNo) {
+        let bytes = key.1.len() + NODE_BYTES;
+        lock(&self.names).insert(key, task, bytes);
     }
 
     /// A task's plan with its request.
@@ -129,6 +160,7 @@ impl Docs {
     /// Remembers an accepted plan.
     pub fn learn_plan(&self, record: PlanRecord) -> Arc<PlanRecord> {
         let record = Arc::new(record);
+        self.learn_name((record.tenant, record.id.clone()), record.task);
         let texts: usize = record
             .plan
             .nodes()
@@ -162,7 +194,7 @@ struct Generations<K, V> {
     bytes_max: usize,
 }
 
-impl<K: Eq + Hash + Copy, V: Clone> Generations<K, V> {
+impl<K: Eq + Hash + Clone, V: Clone> Generations<K, V> {
     fn new(bytes_max: usize) -> Generations<K, V> {
         Generations { young: HashMap::new(), old: HashMap::new(), bytes: 0, bytes_max }
     }
@@ -172,7 +204,7 @@ impl<K: Eq + Hash + Copy, V: Clone> Generations<K, V> {
             return Some(value.clone());
         }
         let (value, bytes) = self.old.remove(key)?;
-        self.insert(*key, value.clone(), bytes);
+        self.insert(key.clone(), value.clone(), bytes);
         Some(value)
     }
 

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use downbeat_core::{
     command::{Action, Command, Reply, Request, Submit},
-    event::What,
+    event::{Event, What},
     id::{Index, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
     plan::{Draft, Plan, RouteSpec},
     policy::Policy,
@@ -83,7 +83,10 @@ impl Engine {
     /// `Invalid` with every problem of the plan; `Reject(TaskConflict)` when the id is taken by another
     /// request; `Unavailable`.
     pub async fn submit(&self, request: Submission) -> Result<Submitted, Failure> {
-        if let Some(task) = self.store.find_task(request.tenant, &request.id).await? {
+        // The batch looks too; to look before saves planning what is planned already.
+        if request.plan.is_none()
+            && let Some(task) = self.docs.named(&*self.store, request.tenant, &request.id).await?
+        {
             let view = self.view(task, false).await?;
             return if view.task.digest == request.digest {
                 Ok(Submitted { view, existed: true })
@@ -111,12 +114,27 @@ impl Engine {
             },
             plan: Arc::new(plan),
         };
-        match self.decide(Command::Submit(Arc::new(submit))).await? {
-            Reply::Submitted { task, existed, .. } => {
-                Ok(Submitted { view: self.view(task, false).await?, existed })
+        let submit = Arc::new(submit);
+        match self.decide(Command::Submit(Arc::clone(&submit))).await? {
+            Reply::Submitted { task, existed: true, .. } => {
+                Ok(Submitted { view: self.view(task, false).await?, existed: true })
+            }
+            Reply::Submitted { task, created_at, existed: false, .. } => {
+                Ok(Submitted { view: self.just_planned(task, &submit, created_at).await?, existed: false })
             }
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// What was committed a moment ago, without reading it back.
+    async fn just_planned(&self, task: TaskNo, submit: &Submit, at: Time) -> Result<TaskView, Failure> {
+        let record = self.docs.record(&*self.store, task).await?;
+        let record = record.ok_or_else(|| Failure::Internal(format!("task {task} has no plan")))?;
+        let (mut head, subtasks) = submit.rows(task, at);
+        let what = What::Task { status: head.status, reason: String::new() };
+        let event = Event { number: 1, at, what };
+        head.events = event.number;
+        Ok(TaskView::new(head, subtasks, record, BTreeMap::new(), &[event], self.registry.now()))
     }
 
     async fn decompose(&self, request: &Submission) -> Result<Vec<Draft>, Failure> {
@@ -426,7 +444,7 @@ impl Engine {
 
     async fn find(&self, tenant: TenantNo, id: &str) -> Result<(TaskNo, Arc<PlanRecord>), Failure> {
         let unknown = || Failure::NotFound { what: "task", name: id.to_owned() };
-        let task = self.store.find_task(tenant, id).await?.ok_or_else(unknown)?;
+        let task = self.docs.named(&*self.store, tenant, id).await?.ok_or_else(unknown)?;
         let record = self.docs.record(&*self.store, task).await?.ok_or_else(unknown)?;
         Ok((task, record))
     }

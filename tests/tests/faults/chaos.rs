@@ -2,7 +2,7 @@
 //! people pausing, resuming and retrying. What comes out is judged as always.
 
 use downbeat_sdk::{
-    Agent, Client, Context, HandlerError, Output, SubmitTask,
+    Agent, Client, Context, HandlerError, Output,
     proto::{SubtaskState, TaskStatus},
 };
 use downbeat_tests::{
@@ -81,7 +81,7 @@ async fn everything_at_once(database: Database) {
     let mut dice = Dice(0x5EED);
     for i in 0..TASKS {
         let id = format!("t-{i}");
-        client.submit(SubmitTask::from(diamond(&id, "maker"))).await.unwrap();
+        client.submit(diamond(&id, "maker")).await.unwrap();
         watcher.follow(&id);
         client.execute(id).await.unwrap();
         if i % (TASKS / ROUNDS) == 0 {

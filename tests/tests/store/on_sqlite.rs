@@ -104,6 +104,18 @@ async fn a_full_disk_leaves_the_writer_usable() {
 }
 
 #[tokio::test]
+async fn after_leaving_everything_is_in_one_file() {
+    let place = Place::new();
+    let store = open_sqlite(&place.file());
+    let replica = store.join().await.unwrap();
+    write(&store, &one_of_each()).await;
+    let log = place.file().with_extension("db-wal");
+    assert!(std::fs::metadata(&log).unwrap().len() > 0);
+    store.leave(replica).await.unwrap();
+    assert_eq!(std::fs::metadata(&log).unwrap().len(), 0);
+}
+
+#[tokio::test]
 async fn a_file_keeps_rows_and_stamps() {
     let place = Place::new();
     let store = open_sqlite(&place.file());

@@ -25,9 +25,6 @@ use crate::{Loaded, Result, StoreError, Writer, rows};
 const BEGIN: &str = "begin isolation level read committed";
 /// For a batch that was given up while its answers were on the way.
 const BEGIN_ANEW: &str = "rollback; begin isolation level read committed";
-/// One plan a statement, made once: it goes by keys, so the values do not matter.
-const SETTINGS: &str = "set plan_cache_mode = force_generic_plan";
-
 macro_rules! statements {
     ($($name:ident)*) => {
         /// Everything a batch may run, prepared when the connection is made.
@@ -74,7 +71,6 @@ impl PostgresWriter {
         self.connection = None;
         self.begun = false;
         let link = Link::open(&self.config).await?;
-        link.client.batch_execute(SETTINGS).await?;
         let statements = Statements::prepare(&link.client).await?;
         self.connection = Some((link, statements));
         Ok(())

@@ -322,11 +322,16 @@ impl Store for SqliteStore {
     }
 
     fn leave(&self, replica: ReplicaNo) -> BoxFuture<'_, Result<()>> {
-        Box::pin(
+        Box::pin(async move {
             self.write(move |transaction, _| {
                 rows::run(transaction, include_str!("sql/leave.sql"), [replica.0])
-            }),
-        )
+            })
+            .await?;
+            // Whoever copies the file of a process that ended has everything in one. A reader may be in the way.
+            let moved = |_: &rusqlite::Row<'_>| Ok(());
+            let _ = self.shared.main().conn.query_row("pragma wal_checkpoint(truncate)", [], moved);
+            Ok(())
+        })
     }
 
     fn tick(&self, replica: ReplicaNo, dead_after_ms: u64, limit: u32) -> BoxFuture<'_, Result<Tick>> {
