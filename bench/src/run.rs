@@ -28,8 +28,7 @@ const CHECKS: usize = 8;
 /// # Errors
 /// The control plane's.
 pub(crate) async fn start(client: &Client, id: &str, plan: Plan) -> Result<()> {
-    client.submit(SubmitTask::new(id).plan(plan)).await?;
-    client.execute(id).await?;
+    client.submit(SubmitTask::new(id).plan(plan).execute()).await?;
     Ok(())
 }
 

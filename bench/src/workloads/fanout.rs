@@ -177,8 +177,7 @@ async fn closed_high(
         let (task, lookout, id) =
             (SubmitTask::new(id).priority(Priority::High).plan(plan(n)), &lookout, id.clone());
         async move {
-            client.submit(task).await?;
-            client.execute(&id).await?;
+            client.submit(task.execute()).await?;
             lookout.ended(&id).await
         }
     };

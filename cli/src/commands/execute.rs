@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use downbeat_sdk::{ExecuteTask, proto::BlockedSubtask};
+use downbeat_sdk::{
+    ExecuteTask,
+    proto::{BlockedSubtask, Subtask, SubtaskState, Task},
+};
 use serde_json::json;
 
 use crate::{
@@ -68,6 +71,18 @@ impl Args {
         }
         Ok(())
     }
+}
+
+/// The subtasks that no live worker can do.
+pub(crate) fn blocked(task: &Task) -> Vec<BlockedSubtask> {
+    let blocked = |subtask: &&Subtask| subtask.state() == SubtaskState::Blocked;
+    let name = |subtask: &Subtask| BlockedSubtask {
+        subtask_id: subtask.subtask_id.clone(),
+        key: subtask.key.clone(),
+        agent: subtask.agent.clone(),
+        capabilities: subtask.capabilities.clone(),
+    };
+    task.subtasks.iter().filter(blocked).map(name).collect()
 }
 
 /// Says which subtasks wait for a worker that can do them, and what would be one.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use downbeat_sdk::proto::ExecuteTaskResponse;
+use downbeat_sdk::{Submitted, proto::TaskStatus};
 use serde_json::json;
 
 use super::execute;
@@ -59,21 +59,20 @@ impl Args {
     pub(crate) async fn run(self, out: &mut Out) -> Result {
         let task = task_file::read(&self.file)?;
         let client = self.connection.client().await?;
-        let submitted = client.submit(task).await?;
-        let id = submitted.task.task_id.clone();
-        let over = downbeat_sdk::is_final(submitted.task.status());
-        let executed = if self.execute && !over { Some(client.execute(id.as_str()).await?) } else { None };
-        let task = if executed.is_some() { client.get_without_outputs(&id).await? } else { submitted.task };
+        let task = if self.execute { task.execute() } else { task };
+        let Submitted { task, existed } = client.submit(task).await?;
+        let id = task.task_id.clone();
+        let blocked = execute::blocked(&task);
         if out.json {
             let mut document = json::task(&task);
-            document["existed"] = submitted.existed.into();
-            if let Some(ExecuteTaskResponse { blocked, .. }) = &executed {
-                document["blocked"] = json::blocked(blocked);
+            document["existed"] = existed.into();
+            if self.execute {
+                document["blocked"] = json::blocked(&blocked);
             }
             out.json(&if self.follow { json!({"task": document}) } else { document })?;
         } else if !(self.follow && out.term.tty) {
             let mut text = String::new();
-            if submitted.existed {
+            if existed {
                 let _ = writeln!(text, "{id} had been submitted before");
             }
             for line in view::lines(&out.term, &Board::new(&task), now_ms(), usize::MAX) {
@@ -81,13 +80,13 @@ impl Args {
             }
             out.text(&text)?;
         }
-        if let (Some(executed), false) = (&executed, out.json) {
-            execute::tell_blocked(out, &executed.blocked)?;
+        if self.execute && !out.json {
+            execute::tell_blocked(out, &blocked)?;
         }
         if self.follow {
             return follow::follow(&client, out, &id, How { after: Some(0), ..How::default() }).await;
         }
-        if executed.is_none() && !over && !out.json {
+        if task.status() == TaskStatus::Planned && !out.json {
             out.line(format!("start it with `downbeat execute {id}`"))?;
         }
         Ok(())

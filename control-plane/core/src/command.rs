@@ -127,6 +127,8 @@ pub struct Submit {
     pub due_at: Option<Time>,
     pub request: Request,
     pub plan: Arc<Plan>,
+    /// Starts it at once, in mode auto; the routes of this plan that a live worker serves.
+    pub served: Option<BTreeSet<RouteNo>>,
 }
 
 /// What a client said about a task in words; never decides anything.

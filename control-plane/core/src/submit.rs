@@ -1,11 +1,12 @@
 //! Accepting a task.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     command::{Reply, Submit},
     effect::{Effect, Wake},
     event::What,
+    execute::execute,
     id::TaskNo,
     plan::Node,
     reject::Reject,
@@ -39,7 +40,11 @@ pub(crate) fn submit(rows: &mut Rows, frame: &mut Frame<'_>, submit: &Submit) ->
     if let Some(at) = submit.deadline {
         rows.push(Effect::Wake { at, wake: Wake::Task(no) });
     }
-    Ok(Reply::Submitted { task: no, status: TaskStatus::Planned, created_at: frame.now, existed: false })
+    if let Some(served) = &submit.served {
+        execute(rows, frame, no, Mode::Auto, &BTreeSet::new(), served)?;
+    }
+    let status = rows.task(no).map_or(TaskStatus::Planned, |head| head.status);
+    Ok(Reply::Submitted { task: no, status, created_at: frame.now, existed: false })
 }
 
 impl Submit {

@@ -58,6 +58,8 @@ pub struct Submission {
     pub due_at: Option<Time>,
     /// `None`: the planner decomposes the request.
     pub plan: Option<Vec<Draft>>,
+    /// Start it at once, in mode auto.
+    pub execute: bool,
 }
 
 /// A cheap handle; clone it freely.
@@ -87,12 +89,7 @@ impl Engine {
         if request.plan.is_none()
             && let Some(task) = self.docs.named(&*self.store, request.tenant, &request.id).await?
         {
-            let view = self.view(task, false).await?;
-            return if view.task.digest == request.digest {
-                Ok(Submitted { view, existed: true })
-            } else {
-                Err(Reject::TaskConflict(request.id).into())
-            };
+            return self.found(task, request.digest, request.execute).await;
         }
         let drafts = match request.plan {
             Some(drafts) => drafts,
@@ -100,6 +97,7 @@ impl Engine {
         };
         Plan::check(&drafts).map_err(Failure::Invalid)?;
         let plan = self.build(request.tenant, &request.id, request.priority, &drafts).await?;
+        let served = if request.execute { Some(self.served(&plan).await?) } else { None };
         let submit = Submit {
             tenant: request.tenant,
             id: request.id,
@@ -113,17 +111,34 @@ impl Engine {
                 metadata: request.metadata,
             },
             plan: Arc::new(plan),
+            served,
         };
         let submit = Arc::new(submit);
         match self.decide(Command::Submit(Arc::clone(&submit))).await? {
             Reply::Submitted { task, existed: true, .. } => {
-                Ok(Submitted { view: self.view(task, false).await?, existed: true })
+                self.found(task, submit.digest, request.execute).await
+            }
+            Reply::Submitted { task, existed: false, .. } if request.execute => {
+                Ok(Submitted { view: self.view(task, false).await?, existed: false })
             }
             Reply::Submitted { task, created_at, existed: false, .. } => {
                 Ok(Submitted { view: self.just_planned(task, &submit, created_at).await?, existed: false })
             }
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// A task of that name, if it is the same one; one that is to be started and was not is started now.
+    async fn found(&self, task: TaskNo, digest: [u8; 32], execute: bool) -> Result<Submitted, Failure> {
+        let mut view = self.view(task, false).await?;
+        if view.task.digest != digest {
+            return Err(Reject::TaskConflict(view.task.id).into());
+        }
+        if execute && view.task.status == TaskStatus::Planned {
+            self.execute(view.task.tenant, &view.task.id, Mode::Auto, &[]).await?;
+            view = self.view(task, false).await?;
+        }
+        Ok(Submitted { view, existed: true })
     }
 
     /// What was committed a moment ago, without reading it back.
@@ -208,17 +223,23 @@ impl Engine {
         if !unknown.is_empty() {
             return Err(Failure::Invalid(unknown));
         }
-        let routes: BTreeSet<RouteNo> = record.plan.nodes().iter().map(|node| node.route).collect();
-        let (served, read) = self.registry.served(&*self.store, &routes).await?;
-        if !read.is_empty() {
-            self.send(Input::Routes(read)).await?;
-        }
+        let served = self.served(&record.plan).await?;
         match self.decide(Command::Execute { task, mode, checkpoints: places, served }).await? {
             Reply::Executed { status, blocked } => {
                 Ok(Executed { id: id.to_owned(), status, record, blocked })
             }
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// The routes of a plan that a live worker serves.
+    async fn served(&self, plan: &Plan) -> Result<BTreeSet<RouteNo>, Failure> {
+        let routes = plan.nodes().iter().map(|node| node.route).collect();
+        let (served, read) = self.registry.served(&*self.store, &routes).await?;
+        if !read.is_empty() {
+            self.send(Input::Routes(read)).await?;
+        }
+        Ok(served)
     }
 
     /// A whole task.

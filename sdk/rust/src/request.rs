@@ -81,6 +81,12 @@ impl SubmitTask {
         self
     }
 
+    /// Starts it, too: as [`Client::execute`](crate::Client::execute) would, in the same commit.
+    pub fn execute(mut self) -> Self {
+        self.request.execute = true;
+        self
+    }
+
     /// The message to send.
     ///
     /// # Errors

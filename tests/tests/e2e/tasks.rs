@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 
 on_both_databases! {
     runs_from_submit_to_outputs
+    starts_with_its_submission
     same_submission_is_found_again_and_another_is_a_conflict
     lists_tasks_newest_first_in_pages
     cancel_stops_workers_and_frees_their_slots
@@ -68,6 +69,32 @@ async fn runs_from_submit_to_outputs(database: Database) {
         client.get_without_outputs("d-1").await.unwrap().subtasks.iter().all(|sub| sub.output.is_empty())
     );
     assert_eq!(client.execute("d-1").await.unwrap().status(), TaskStatus::Completed, "again changes nothing");
+    plane.stop().await;
+}
+
+async fn starts_with_its_submission(database: Database) {
+    let plane = ControlPlane::start(&database).await;
+    let (client, ledger) = (plane.client(), Ledger::default());
+    let planned = client.submit(single("d-2", "maker")).await.unwrap();
+    assert_eq!(planned.task.status(), TaskStatus::Planned);
+    // Nobody serves it yet; what was planned before is started by the repeat.
+    let [alone, repeat] = ["d-1", "d-2"].map(|id| client.submit(single(id, "maker").execute()));
+    for (submitted, existed) in [(alone.await.unwrap(), false), (repeat.await.unwrap(), true)] {
+        assert_eq!((submitted.existed, submitted.task.status()), (existed, TaskStatus::Running));
+        assert_eq!(submitted.task.subtasks[0].state(), SubtaskState::Blocked);
+    }
+    let mut watcher = Watcher::new(&[&plane.grpc]);
+    watcher.follow("d-1");
+    watcher.follow("d-2");
+    let _worker = SdkWorker::start(&plane.grpc, &["maker"], 4, &ledger, &Gate::open());
+    served(&client, "maker").await;
+    client.submit(diamond("d-3", "maker").execute()).await.unwrap();
+    watcher.follow("d-3");
+    for task in watcher.verify(&ledger).await {
+        assert_eq!(task.status(), TaskStatus::Completed);
+    }
+    let again = client.submit(diamond("d-3", "maker").execute()).await.unwrap();
+    assert_eq!((again.existed, again.task.status()), (true, TaskStatus::Completed));
     plane.stop().await;
 }
 

@@ -68,6 +68,7 @@ pub(crate) struct Sketch {
     pub(crate) priority: Priority,
     pub(crate) deadline_ms: Option<u64>,
     pub(crate) digest: u8,
+    pub(crate) served: Option<&'static str>,
 }
 
 pub(crate) fn sketch(id: &str, graph: &str) -> Sketch {
@@ -86,6 +87,7 @@ pub(crate) fn sketch(id: &str, graph: &str) -> Sketch {
         priority: Priority::Normal,
         deadline_ms: None,
         digest: 1,
+        served: None,
     }
 }
 
@@ -123,11 +125,19 @@ impl Sketch {
         self
     }
 
+    /// Starts at once, while only these agents are served.
+    pub(crate) fn at_once(mut self, agents: &'static str) -> Sketch {
+        self.served = Some(agents);
+        self
+    }
+
     /// The command; the plan passes the same check as any other.
     pub(crate) fn submit(self, world: &mut World, tenant: TenantNo) -> Command {
         Plan::check(&self.drafts).expect("tests draw valid plans");
         let attempts_max = world.policy.attempts_max;
         let plan = Plan::build(&self.id, self.priority, attempts_max, &self.drafts, |spec| world.route(spec));
+        let route = |agents: &str| agents.split_whitespace().map(|agent| world.agent_route(agent)).collect();
+        let served = self.served.map(route);
         let deadline = self.deadline_ms.map(|ms| world.now.plus_ms(ms));
         Command::Submit(Arc::new(Submit {
             tenant,
@@ -137,6 +147,7 @@ impl Sketch {
             deadline,
             due_at: deadline,
             request: Request { title: "a title".into(), ..Request::default() },
+            served,
             plan: Arc::new(plan),
         }))
     }

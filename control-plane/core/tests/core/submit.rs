@@ -37,6 +37,19 @@ fn a_repeat_finds_the_task() {
 }
 
 #[test]
+fn a_task_can_start_as_it_is_planned() {
+    let mut world = World::new();
+    given(&mut world, [open("w1", 1)]);
+    let task = sketch("t", "a, b, c < a").at_once("coder");
+    let told = "submitted running | t running
+        | t planned, t running, a leased(1) | assign a w1, queued b";
+    check(&mut world, [(submit(task.clone()), told), (submit(task), "existed running")]);
+    let unserved = sketch("u", "a").at_once("");
+    let told = "submitted running | u running | u planned, u running, u/a blocked | queued u/a";
+    check(&mut world, [(submit(unserved), told)]);
+}
+
+#[test]
 fn another_request_under_the_same_name_is_a_conflict() {
     check(
         &mut World::new(),

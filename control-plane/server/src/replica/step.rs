@@ -242,6 +242,12 @@ fn decide(
 fn routes_touched(commands: &[Command], plans: &BTreeMap<TaskNo, Arc<Plan>>) -> BTreeSet<RouteNo> {
     let mut routes = BTreeSet::new();
     for command in commands {
+        if let Command::Submit(submit) = command
+            && submit.served.is_some()
+        {
+            let first = submit.plan.nodes().iter().filter(|node| node.depends_on.is_empty());
+            routes.extend(first.map(|node| node.route));
+        }
         let Some(plan) = task_of(command).and_then(|task| plans.get(&task)) else { continue };
         match command {
             Command::Finish { at, .. } => {

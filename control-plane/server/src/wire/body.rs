@@ -56,6 +56,7 @@ pub(crate) fn submission(tenant: TenantNo, body: &RawValue) -> Result<Submission
             .and_then(|raw| json::document(&fields.at("metadata"), raw, &mut problems)),
         deadline: fields.raw("deadline").and_then(|raw| deadline(raw, &mut problems)),
         plan: fields.raw("plan").map(|raw| plan(raw, &mut problems)),
+        execute: false,
     };
     submission::check(tenant, form, problems)
 }

@@ -38,6 +38,7 @@ pub(crate) fn submission(tenant: TenantNo, request: pb::SubmitTaskRequest) -> Re
         plan: request.plan.map(|plan| {
             plan.subtasks.into_iter().enumerate().map(|(i, sub)| entry(i, sub, &mut problems)).collect()
         }),
+        execute: request.execute,
     };
     submission::check(tenant, form, problems)
 }

@@ -39,6 +39,7 @@ pub(crate) struct Form {
     pub(crate) deadline: Option<Time>,
     /// `None`: the planner decomposes the request.
     pub(crate) plan: Option<Vec<Entry>>,
+    pub(crate) execute: bool,
 }
 
 /// One subtask of a client's own plan.
@@ -86,6 +87,7 @@ pub(crate) fn check(tenant: TenantNo, form: Form, mut problems: Problems) -> Res
         deadline: form.deadline,
         due_at,
         plan,
+        execute: form.execute,
     })
 }
 

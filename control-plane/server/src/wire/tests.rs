@@ -42,6 +42,7 @@ fn grpc(body: &Value) -> Result<Submission, Failure> {
             description: text(&body["description"]),
             priority: priority(&body["priority"]),
             metadata: document(&body["metadata"]),
+            execute: false,
             plan,
             deadline_ms: super::times::parse(&text(&body["deadline"])).map_or(0, |at| at.0),
         },

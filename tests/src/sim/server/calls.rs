@@ -120,6 +120,7 @@ impl Engine {
             due_at: None,
             request: Request::default(),
             plan: Arc::new(plan),
+            served: None,
         };
         match self.decide(Command::Submit(Arc::new(submit))).await? {
             Reply::Submitted { task, existed, .. } => Ok((task, existed)),
