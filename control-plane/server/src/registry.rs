@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{PoisonError, RwLock},
-    time::Instant,
 };
 
 use downbeat_core::{
@@ -14,11 +13,13 @@ use downbeat_core::{
 };
 use downbeat_store::{Route, Store, StoreError};
 
+use crate::clock::Clock;
+
 /// What this process knows of the others; a cache.
 #[derive(Debug)]
 pub struct Registry {
     known: RwLock<Known>,
-    start: Instant,
+    clock: Clock,
 }
 
 #[derive(Debug, Default)]
@@ -29,17 +30,15 @@ struct Known {
     /// itself may be ahead of what others interned before.
     read_up_to: Option<RouteNo>,
     sessions: Vec<Session>,
-    /// Database time minus time since start.
+    /// Database time minus the process's.
     skew_ms: i64,
 }
 
-impl Default for Registry {
-    fn default() -> Registry {
-        Registry { known: RwLock::default(), start: Instant::now() }
-    }
-}
-
 impl Registry {
+    pub(crate) fn new(clock: Clock) -> Registry {
+        Registry { known: RwLock::default(), clock }
+    }
+
     /// Database time, as of the last look and the time passed since.
     pub fn now(&self) -> Time {
         Time(self.read(|known| known.skew_ms) + self.elapsed_ms())
@@ -124,7 +123,7 @@ impl Registry {
     }
 
     fn elapsed_ms(&self) -> i64 {
-        i64::try_from(self.start.elapsed().as_millis()).unwrap_or(i64::MAX)
+        i64::try_from(self.clock.now().0).unwrap_or(i64::MAX)
     }
 
     fn read<T>(&self, look: impl FnOnce(&Known) -> T) -> T {

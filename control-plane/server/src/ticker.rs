@@ -22,6 +22,8 @@ use crate::{
     watch::Watch,
 };
 
+/// Hints waiting to be looked at; more say nothing new.
+pub(crate) const HINTS_MAX: usize = 1_024;
 /// Due rows read in one look; the rest come with the next.
 const DUE_LIMIT: u32 = 500;
 /// Subtasks blocked or unblocked in one look.
