@@ -159,9 +159,24 @@ impl Engine {
             .zip(&numbers)
             .map(|(spec, no)| downbeat_store::Route { no: *no, tenant, spec: spec.clone() })
             .collect();
+        self.send(Input::Routes(routes.clone())).await?;
         self.registry.learn_routes(&routes);
-        self.send(Input::Routes(routes)).await?;
         Ok(numbers)
+    }
+
+    /// Which of the routes an open session can do. Looks at the rows when the cache says that one is not.
+    async fn served(&self, routes: &BTreeSet<RouteNo>) -> Result<BTreeSet<RouteNo>, Failure> {
+        let served = self.registry.served_now(routes);
+        if served.len() == routes.len() {
+            return Ok(served);
+        }
+        let read = self.registry.find_routes(&*self.store, routes).await?;
+        if !read.is_empty() {
+            self.send(Input::Routes(read.clone())).await?;
+            self.registry.read_routes(&read);
+        }
+        self.registry.learn_sessions(self.store.sessions().await?);
+        Ok(self.registry.served_now(routes))
     }
 
     /// Starts a task, resumes it, or states anew what is held. `checkpoints` are keys or subtask ids.
@@ -191,10 +206,7 @@ impl Engine {
             return Err(Failure::Invalid(unknown));
         }
         let routes: BTreeSet<RouteNo> = record.plan.nodes().iter().map(|node| node.route).collect();
-        let (served, read) = self.registry.served(&*self.store, &routes).await?;
-        if !read.is_empty() {
-            self.send(Input::Routes(read)).await?;
-        }
+        let served = self.served(&routes).await?;
         match self.decide(Command::Execute { task, mode, checkpoints: places, served }).await? {
             Reply::Executed { status, blocked } => {
                 Ok(Executed { id: id.to_owned(), status, record, blocked })
