@@ -112,6 +112,9 @@ fn planted_bugs_are_found() {
         let (tally, broken) = run_all(1..=PLANTED_WITHIN, Some(plant), 1);
         match broken.first() {
             Some(outcome) => {
+                // Found only if the bug is what breaks it.
+                let sound = run_seed(outcome.seed, None, false);
+                assert!(sound.broken.is_none(), "without any planted bug: {}", show(&sound));
                 let what = outcome.broken.as_deref().unwrap_or_default();
                 let what = what.lines().next().unwrap_or_default();
                 println!("{plant:?}: seed {}, after {}: {what}", outcome.seed, tally.seeds);

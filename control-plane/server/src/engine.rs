@@ -192,9 +192,25 @@ impl Engine {
             .zip(&numbers)
             .map(|(spec, no)| downbeat_store::Route { no: *no, tenant, spec: spec.clone() })
             .collect();
+        self.send(Input::Routes(routes.clone())).await?;
         self.registry.learn_routes(&routes);
-        self.send(Input::Routes(routes)).await?;
         Ok(numbers)
+    }
+
+    /// The routes of a plan that an open session can do. Looks at the rows when the cache says that one is not.
+    async fn served(&self, plan: &Plan) -> Result<BTreeSet<RouteNo>, Failure> {
+        let routes = &plan.nodes().iter().map(|node| node.route).collect();
+        let served = self.registry.served_now(routes);
+        if served.len() == routes.len() {
+            return Ok(served);
+        }
+        let read = self.registry.find_routes(&*self.store, routes).await?;
+        if !read.is_empty() {
+            self.send(Input::Routes(read.clone())).await?;
+            self.registry.read_routes(&read);
+        }
+        self.registry.learn_sessions(self.store.sessions().await?);
+        Ok(self.registry.served_now(routes))
     }
 
     /// Starts a task, resumes it, or states anew what is held. `checkpoints` are keys or subtask ids.
@@ -230,16 +246,6 @@ impl Engine {
             }
             other => Err(unexpected(&other)),
         }
-    }
-
-    /// The routes of a plan that a live worker serves.
-    async fn served(&self, plan: &Plan) -> Result<BTreeSet<RouteNo>, Failure> {
-        let routes = plan.nodes().iter().map(|node| node.route).collect();
-        let (served, read) = self.registry.served(&*self.store, &routes).await?;
-        if !read.is_empty() {
-            self.send(Input::Routes(read)).await?;
-        }
-        Ok(served)
     }
 
     /// A whole task.

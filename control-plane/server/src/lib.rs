@@ -12,6 +12,7 @@ pub mod engine;
 pub mod failure;
 pub mod grpc;
 pub mod planner;
+pub mod process;
 pub mod registry;
 pub mod replica;
 pub mod rest;

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{PoisonError, RwLock},
-    time::Instant,
 };
 
 use downbeat_core::{
@@ -14,11 +13,13 @@ use downbeat_core::{
 };
 use downbeat_store::{Route, Store, StoreError};
 
+use crate::clock::Clock;
+
 /// What this process knows of the others; a cache.
 #[derive(Debug)]
 pub struct Registry {
     known: RwLock<Known>,
-    start: Instant,
+    clock: Clock,
 }
 
 #[derive(Debug, Default)]
@@ -29,17 +30,15 @@ struct Known {
     /// itself may be ahead of what others interned before.
     read_up_to: Option<RouteNo>,
     sessions: Vec<Session>,
-    /// Database time minus time since start.
+    /// Database time minus the process's.
     skew_ms: i64,
 }
 
-impl Default for Registry {
-    fn default() -> Registry {
-        Registry { known: RwLock::default(), start: Instant::now() }
-    }
-}
-
 impl Registry {
+    pub(crate) fn new(clock: Clock) -> Registry {
+        Registry { known: RwLock::default(), clock }
+    }
+
     /// Database time, as of the last look and the time passed since.
     pub fn now(&self) -> Time {
         Time(self.read(|known| known.skew_ms) + self.elapsed_ms())
@@ -50,6 +49,7 @@ impl Registry {
         self.write(|known| known.skew_ms = now.0 - elapsed);
     }
 
+    /// The committer is told before: what is known here, nobody asks for again.
     pub(crate) fn learn_routes(&self, routes: &[Route]) {
         self.write(|known| {
             for route in routes {
@@ -59,7 +59,27 @@ impl Registry {
         });
     }
 
-    /// Takes in what [`Store::routes_after`] gave for [`routes_read`](Registry::routes_read).
+    /// What has to be read to know these routes; to be taken in with [`read_routes`](Registry::read_routes). Numbers
+    /// may become visible out of order, so what is not above the newest one is looked for from the beginning.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) async fn find_routes(
+        &self,
+        store: &dyn Store,
+        wanted: &BTreeSet<RouteNo>,
+    ) -> Result<Vec<Route>, StoreError> {
+        let mut unknown: BTreeSet<RouteNo> =
+            wanted.iter().filter(|route| !self.knows_route(**route)).copied().collect();
+        if unknown.is_empty() {
+            return Ok(Vec::new());
+        }
+        let newer = store.routes_after(self.routes_read()).await?;
+        unknown.retain(|no| newer.iter().all(|route| route.no != *no));
+        if unknown.is_empty() { Ok(newer) } else { store.routes_after(RouteNo(0)).await }
+    }
+
+    /// The committer is told before: what is known here, nobody asks for again.
     pub(crate) fn read_routes(&self, routes: &[Route]) {
         self.learn_routes(routes);
         let newest = routes.iter().map(|route| route.no).max();
@@ -75,26 +95,6 @@ impl Registry {
         self.read(|known| {
             specs.iter().map(|spec| known.numbers.get(&(tenant, spec.clone())).copied()).collect()
         })
-    }
-
-    /// Which of the routes an open session can do. Looks at the rows when the cache says that one is not; the
-    /// routes that were read on the way come back too, for the committer to learn.
-    ///
-    /// # Errors
-    /// The store's.
-    pub(crate) async fn served(
-        &self,
-        store: &dyn Store,
-        routes: &BTreeSet<RouteNo>,
-    ) -> Result<(BTreeSet<RouteNo>, Vec<Route>), StoreError> {
-        let served = self.served_now(routes);
-        if served.len() == routes.len() {
-            return Ok((served, Vec::new()));
-        }
-        let read = store.routes_after(self.routes_read()).await?;
-        self.read_routes(&read);
-        self.learn_sessions(store.sessions().await?);
-        Ok((self.served_now(routes), read))
     }
 
     /// Which of the routes an open session can do, as of the last look.
@@ -115,16 +115,16 @@ impl Registry {
     }
 
     /// Routes above this one have to be asked for.
-    pub(crate) fn routes_read(&self) -> RouteNo {
+    fn routes_read(&self) -> RouteNo {
         self.read(|known| known.read_up_to.unwrap_or(RouteNo(0)))
     }
 
-    pub(crate) fn knows_route(&self, route: RouteNo) -> bool {
+    fn knows_route(&self, route: RouteNo) -> bool {
         self.read(|known| known.routes.contains_key(&route))
     }
 
     fn elapsed_ms(&self) -> i64 {
-        i64::try_from(self.start.elapsed().as_millis()).unwrap_or(i64::MAX)
+        i64::try_from(self.clock.now().0).unwrap_or(i64::MAX)
     }
 
     fn read<T>(&self, look: impl FnOnce(&Known) -> T) -> T {

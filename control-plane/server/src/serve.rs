@@ -1,33 +1,25 @@
-//! Starting and stopping: a table of contents of what runs in a control plane process.
+//! Starting and stopping: a replica's process on threads and sockets.
 
 use std::{net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
 
 use downbeat_store::{Store, StoreError};
+use futures::future::BoxFuture;
 use thiserror::Error;
 use tokio::{
     net::TcpListener,
-    sync::mpsc,
     task::{JoinHandle as TaskHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock::Clock,
-    committer::{Committer, INBOX_MAX},
     config::Config,
-    docs::Docs,
     engine::Engine,
     grpc,
     planner::{Planner, rules::RulePlanner},
-    registry::Registry,
-    replica::Replica,
+    process::{Process, assemble},
     rest,
-    ticker::{Ticker, listen},
-    watch::Watch,
 };
 
-/// Hints waiting to be looked at; more say nothing new.
-const HINTS_MAX: usize = 1_024;
 /// Open requests and streams get this long to end when the process stops.
 const DRAIN_WAIT: Duration = Duration::from_secs(5);
 
@@ -69,47 +61,12 @@ pub async fn start(config: Config, store: Arc<dyn Store>) -> Result<ControlPlane
     let planner = planner(&config).await?;
     let http = bind("REST", config.http).await?;
     let grpc = bind("gRPC", config.grpc).await?;
-    let replica = store.join().await?;
-
-    let (inbox, inputs) = mpsc::channel(INBOX_MAX);
-    let (hints, hinted) = mpsc::channel(HINTS_MAX);
-    let (docs, registry, watch) =
-        (Arc::<Docs>::default(), Arc::<Registry>::default(), Arc::<Watch>::default());
-    let routes = store.routes_after(downbeat_core::id::RouteNo(0)).await?;
-    registry.read_routes(&routes);
-    let mut state = Replica::new(replica, config.policy.clone(), config.liveness);
-    state.learn_routes(routes);
-
-    let (stop_faces, stop_committer) = (CancellationToken::new(), CancellationToken::new());
-    let clock = Clock::start();
-    let committer = Committer::new(
-        state,
-        Arc::clone(&store),
-        Arc::clone(&docs),
-        Arc::clone(&watch),
-        hints,
-        stop_committer.clone(),
-        clock,
-    );
-    let committer = run_committer(committer, inputs)?;
-    let ticker =
-        Ticker::new(replica, Arc::clone(&store), Arc::clone(&registry), inbox.clone(), config.clone(), clock);
+    let Process { replica, engine, committer, ticker, listener, stop_faces, stop_committer } =
+        assemble(config, Arc::clone(&store), planner).await?;
+    let committer = run_committer(committer)?;
     let mut background = JoinSet::new();
-    background.spawn(ticker.run(hinted));
-    background.spawn(listen(replica, Arc::clone(&store), inbox.clone(), Arc::clone(&watch)));
-
-    let engine = Engine {
-        inbox,
-        store: Arc::clone(&store),
-        docs,
-        registry,
-        watch,
-        planner,
-        replica,
-        policy: config.policy,
-        liveness: config.liveness,
-        stop: stop_faces.clone(),
-    };
+    background.spawn(ticker);
+    background.spawn(listener);
     let mut faces = JoinSet::new();
     let (http_addr, grpc_addr) = (http.1, grpc.1);
     faces.spawn(serve_rest(http.0, engine.clone(), stop_faces.clone()));
@@ -170,15 +127,12 @@ async fn bind(what: &'static str, addr: SocketAddr) -> Result<(TcpListener, Sock
 }
 
 /// The committer has a thread of its own: a commit to SQLite blocks, and nothing else shall wait for it.
-fn run_committer(
-    committer: Committer,
-    inputs: mpsc::Receiver<crate::committer::Input>,
-) -> Result<JoinHandle<()>, StartError> {
+fn run_committer(committer: BoxFuture<'static, ()>) -> Result<JoinHandle<()>, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(StartError::Thread)?;
     std::thread::Builder::new()
         .name("committer".into())
-        .spawn(move || runtime.block_on(committer.run(inputs)))
+        .spawn(move || runtime.block_on(committer))
         .map_err(StartError::Thread)
 }
 

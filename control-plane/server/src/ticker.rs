@@ -22,6 +22,8 @@ use crate::{
     watch::Watch,
 };
 
+/// Hints waiting to be looked at; more say nothing new.
+pub(crate) const HINTS_MAX: usize = 1_024;
 /// Due rows read in one look; the rest come with the next.
 const DUE_LIMIT: u32 = 500;
 /// Subtasks blocked or unblocked in one look.
@@ -168,9 +170,7 @@ impl Ticker {
         let changed = tick.sessions_mark != self.sessions_mark || tick.replicas != self.live;
         self.sessions_mark = tick.sessions_mark;
         self.live.clone_from(&tick.replicas);
-        if tick.ready.iter().any(|route| !self.registry.knows_route(*route)) {
-            self.learn_routes().await?;
-        }
+        self.learn_routes(&tick).await?;
         self.ticks = self.ticks.wrapping_add(1);
         let all = self.ticks.is_multiple_of(LOOK_EVERY_TICKS);
         if all {
@@ -187,10 +187,13 @@ impl Ticker {
         Ok(())
     }
 
-    async fn learn_routes(&self) -> Result<(), StoreError> {
-        let routes = self.store.routes_after(self.registry.routes_read()).await?;
-        self.registry.read_routes(&routes);
-        self.give(Input::Routes(routes)).await;
+    async fn learn_routes(&self, tick: &Tick) -> Result<(), StoreError> {
+        let in_line = tick.ready.iter().copied().collect();
+        let routes = self.registry.find_routes(&*self.store, &in_line).await?;
+        if !routes.is_empty() {
+            self.give(Input::Routes(routes.clone())).await;
+            self.registry.read_routes(&routes);
+        }
         Ok(())
     }
 

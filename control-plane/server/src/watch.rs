@@ -1,16 +1,16 @@
 //! Wakes those who follow a task. Only a hint: they look for themselves.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{Mutex, PoisonError},
 };
 
 use downbeat_core::id::TaskNo;
 use tokio::sync::watch;
 
-/// Followers by task.
+/// Followers by task, woken in this order.
 #[derive(Debug, Default)]
-pub struct Watch(Mutex<HashMap<TaskNo, watch::Sender<()>>>);
+pub struct Watch(Mutex<BTreeMap<TaskNo, watch::Sender<()>>>);
 
 impl Watch {
     /// Changes whenever the task may have new events.

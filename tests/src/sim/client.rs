@@ -1,23 +1,27 @@
 //! A simulated client: submits a task, drives it about while the storm lasts, and sees to it that it ends.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use downbeat_core::{
     command::Action,
-    id::{Index, TaskNo, TenantNo},
+    id::{Index, TaskNo},
     plan::{Draft, Plan},
     reject::Reject,
     subtask::SubtaskState,
     task::{Mode, Priority, TaskStatus},
 };
-use downbeat_store::TaskRecord;
+use downbeat_server::{
+    engine::{Engine, Submission},
+    failure::Failure,
+    view::TaskView,
+};
 
 use super::{
     World,
     cluster::{AGENTS, Cluster},
     plans,
-    server::calls::{Refusal, Submission},
+    server::TENANT,
 };
 
 /// A client with one task.
@@ -25,6 +29,9 @@ pub struct Client {
     world: Arc<World>,
     cluster: Arc<Cluster>,
     request: Submission,
+    subtasks: Index,
+    /// Whether somebody reads along.
+    follows: bool,
 }
 
 impl Client {
@@ -38,12 +45,27 @@ impl Client {
             let priority = rng.pick(&Priority::ALL).copied().unwrap_or_default();
             let mut digest = [0; 32];
             digest[..8].copy_from_slice(&rng.number().to_be_bytes());
-            Submission { id: format!("task-{place}"), digest, priority, deadline, drafts }
+            Submission {
+                tenant: TENANT,
+                id: format!("task-{place}"),
+                digest,
+                title: format!("task {place}"),
+                description: String::new(),
+                priority,
+                metadata: Bytes::from_static(b"{}"),
+                deadline,
+                due_at: None,
+                plan: Some(drafts),
+                execute: rng.coin(),
+            }
         });
-        if let Err(violations) = Plan::check(&request.drafts) {
+        let drafts = request.plan.as_deref().unwrap_or_default();
+        let subtasks = Index::try_from(drafts.len()).unwrap_or(Index::MAX);
+        if let Err(violations) = Plan::check(drafts) {
             world.fail(format!("the simulation made a bad plan: {violations:?}"));
         }
-        Client { world, cluster, request }
+        let follows = world.draw(|rng| rng.per_mille(100));
+        Client { world, cluster, request, subtasks, follows }
     }
 
     /// From the first submit until the task is final.
@@ -53,14 +75,39 @@ impl Client {
         let task = self.submit().await;
         self.world.count(|tally| {
             tally.tasks += 1;
-            tally.subtasks += self.request.drafts.len() as u64;
+            tally.subtasks += u64::from(self.subtasks);
         });
+        let (driven, followed) = (self.drive(task), self.follow(task));
+        futures::join!(driven, followed);
+    }
+
+    /// Until the task is final.
+    async fn drive(&self, task: TaskNo) {
         while !self.world.is_calm() {
             self.world.pause(20, 4_000).await;
             self.meddle(task).await;
         }
         while !self.settle(task).await {
             self.world.pause(100, 1_000).await;
+        }
+    }
+
+    /// Reads the task's history as it grows, to its end.
+    async fn follow(&self, task: TaskNo) {
+        let (mut after, mut end) = (0, !self.follows);
+        while !end {
+            let limit = self.world.draw(|rng| u32::try_from(rng.between(1, 20)).unwrap_or(1));
+            let next = move |engine: Engine, id: String| async move {
+                engine.next_events(TENANT, &id, after, limit).await
+            };
+            let Some(Ok(page)) = self.call(next).await else {
+                self.world.pause(100, 1_000).await;
+                continue;
+            };
+            let events = page.events.into_iter().map(|view| view.event).collect::<Vec<_>>();
+            self.world.audit(|auditor| auditor.followed(task, after, &events, page.end));
+            after += events.len() as u64;
+            end = page.end;
         }
     }
 
@@ -74,16 +121,15 @@ impl Client {
         }
     }
 
-    async fn try_submit(&self, request: Submission) -> Option<Result<(TaskNo, bool), Refusal>> {
-        let engine = self.cluster.pick()?;
-        let sent = request.clone();
-        let answer = engine.call(move |engine| engine.submit(sent)).await;
+    async fn try_submit(&self, request: Submission) -> Option<Result<(TaskNo, bool), Failure>> {
+        let (server, sent) = (self.cluster.pick()?, request.clone());
+        let answer = server.call(move |engine: Engine| async move { engine.submit(sent).await }).await;
+        let answer = answer.map(|submitted| (submitted.view.task.no, submitted.existed));
         match &answer {
             Ok((task, _)) => {
-                self.world
-                    .audit(|auditor| auditor.promises().0.submitted(TenantNo::DEFAULT, &request.id, *task));
+                self.world.audit(|auditor| auditor.promises().0.submitted(TENANT, &request.id, *task));
             }
-            Err(Refusal::Unavailable) => {}
+            Err(Failure::Unavailable { .. }) => {}
             Err(refusal) if request.digest == self.request.digest => {
                 self.world.fail(format!("`{}` was refused: {refusal:?}", request.id));
             }
@@ -94,8 +140,7 @@ impl Client {
 
     /// Does one thing that a person, or a script gone wild, might do.
     async fn meddle(&self, task: TaskNo) -> Option<()> {
-        let engine = self.cluster.pick()?;
-        let total = self.request.drafts.len() as u64;
+        let total = u64::from(self.subtasks);
         let index = Index::try_from(self.world.draw(|rng| rng.below(total))).ok()?;
         match self.world.draw(|rng| rng.below(20)) {
             0 => {
@@ -107,20 +152,27 @@ impl Client {
             1 => {
                 let other = Submission { digest: [7; 32], ..self.request.clone() };
                 match self.try_submit(other).await? {
-                    Err(Refusal::Reject(Reject::TaskConflict(_)) | Refusal::Unavailable) => {}
+                    Err(Failure::Reject(Reject::TaskConflict(_)) | Failure::Unavailable { .. }) => {}
                     answer => self.world.fail(format!("a conflicting submit got {answer:?}")),
                 }
             }
             2 => {
-                let _ = engine.call(move |engine| engine.pause(task)).await;
+                let _ = self.call(move |engine, id| async move { engine.pause(TENANT, &id).await }).await?;
             }
             3 if self.world.draw(|rng| rng.per_mille(150)) => {
-                let cancelled = engine.call(move |engine| engine.cancel(task)).await.is_ok();
+                let reason = String::from("simulated");
+                let cancelled = self
+                    .call(move |engine, id| async move { engine.cancel(TENANT, &id, reason).await })
+                    .await?
+                    .is_ok();
                 self.world.audit(|auditor| cancelled.then(|| auditor.promises().0.cancelled(task)));
             }
             4 => {
                 let agent = self.world.draw(|rng| rng.pick(&AGENTS).copied().unwrap_or_default().to_owned());
-                let _ = engine.call(move |engine| engine.route(task, index, agent)).await;
+                let route = move |engine: Engine, id: String| async move {
+                    engine.route_subtask(TENANT, &id, &key(index), &agent).await
+                };
+                let _ = self.call(route).await?;
             }
             5 | 6 => self.review(task, index, None).await?,
             7..=9 => self.help(task).await?,
@@ -128,10 +180,10 @@ impl Client {
                 let (mode, checkpoints) = self.world.draw(|rng| {
                     let mode = if rng.per_mille(200) { Mode::Manual } else { Mode::Auto };
                     let stop = |rng: &mut super::rng::Rng| rng.per_mille(100);
-                    let places = (0..Index::try_from(total).unwrap_or(0)).filter(|_| stop(rng));
-                    (mode, places.collect::<BTreeSet<Index>>())
+                    let places = (0..self.subtasks).filter(|_| stop(rng));
+                    (mode, places.map(key).collect::<Vec<String>>())
                 });
-                let _ = engine.call(move |engine| engine.execute(task, mode, checkpoints)).await;
+                self.execute(mode, checkpoints).await?;
             }
             _ => {}
         }
@@ -140,7 +192,6 @@ impl Client {
 
     /// Some review action on one subtask, whatever its state.
     async fn review(&self, task: TaskNo, index: Index, action: Option<Action>) -> Option<()> {
-        let engine = self.cluster.pick()?;
         let reason = String::from("simulated");
         let action = action.unwrap_or_else(|| {
             self.world.draw(|rng| match rng.below(8) {
@@ -156,7 +207,10 @@ impl Client {
             self.world.audit(|auditor| auditor.promises().0.completing(task, index, output));
         }
         let final_action = !matches!(action, Action::Retry | Action::Release);
-        if let Ok(state) = engine.call(move |engine| engine.review(task, index, action)).await {
+        let review = move |engine: Engine, id: String| async move {
+            engine.review(TENANT, &id, &key(index), action).await
+        };
+        if let Ok(state) = self.call(review).await? {
             self.world.note(|| format!("{task}/{index} was reviewed: {}", state.word()));
             if final_action {
                 self.world.audit(|auditor| auditor.promises().0.decided(task, index, state));
@@ -167,9 +221,9 @@ impl Client {
 
     /// Does what the task waits for.
     async fn help(&self, task: TaskNo) -> Option<()> {
-        let record = self.look(task).await?;
-        for (index, row) in (0..).zip(&record.subtasks) {
-            match row.state {
+        let view = self.look(task).await?;
+        for (index, subtask) in (0..).zip(&view.subtasks) {
+            match subtask.row.state {
                 SubtaskState::NeedsReview => self.review(task, index, Some(Action::Retry)).await?,
                 SubtaskState::Waiting => self.review(task, index, Some(Action::Release)).await?,
                 SubtaskState::Pending
@@ -187,19 +241,51 @@ impl Client {
         Some(())
     }
 
-    async fn look(&self, task: TaskNo) -> Option<TaskRecord> {
-        self.cluster.pick()?.call(move |engine| engine.task(task)).await.ok()
+    async fn look(&self, task: TaskNo) -> Option<TaskView> {
+        let bare = self.world.draw(|rng| rng.coin());
+        let look = move |engine: Engine, id: String| async move { engine.task(TENANT, &id, bare).await };
+        let view = self.call(look).await?.ok()?;
+        if !bare {
+            self.world.audit(|auditor| {
+                let promises = auditor.promises().0;
+                for (index, subtask) in (0..).zip(&view.subtasks) {
+                    promises.shown(task, index, subtask.row.state, &subtask.output.body);
+                }
+            });
+        }
+        Some(view)
+    }
+
+    async fn execute(&self, mode: Mode, checkpoints: Vec<String>) -> Option<()> {
+        let execute = move |engine: Engine, id: String| async move {
+            engine.execute(TENANT, &id, mode, &checkpoints).await
+        };
+        let _ = self.call(execute).await?;
+        Some(())
+    }
+
+    /// Asks some replica something about the task, which exists.
+    async fn call<T, C, F>(&self, call: C) -> Option<Result<T, Failure>>
+    where
+        T: Send + 'static,
+        C: FnOnce(Engine, String) -> F + Send + 'static,
+        F: Future<Output = Result<T, Failure>> + Send,
+    {
+        let (server, id) = (self.cluster.pick()?, self.request.id.clone());
+        let answer = server.call(move |engine| call(engine, id)).await;
+        if let Err(Failure::NotFound { what, name }) = &answer {
+            self.world.fail(format!("`{}` was accepted, and there is no {what} `{name}`", self.request.id));
+        }
+        Some(answer)
     }
 
     /// In calm weather: whatever the task waits for is done. True once it is final.
     async fn settle(&self, task: TaskNo) -> bool {
-        let Some(record) = self.look(task).await else { return false };
-        match record.task.status {
+        let Some(view) = self.look(task).await else { return false };
+        match view.task.status {
             TaskStatus::Completed | TaskStatus::Failed | TaskStatus::Cancelled => return true,
             TaskStatus::Planning | TaskStatus::Planned | TaskStatus::Paused => {
-                if let Some(engine) = self.cluster.pick() {
-                    let _ = engine.call(move |e| e.execute(task, Mode::Auto, BTreeSet::new())).await;
-                }
+                self.execute(Mode::Auto, Vec::new()).await;
             }
             TaskStatus::Running | TaskStatus::NeedsReview => {
                 self.help(task).await;
@@ -207,4 +293,9 @@ impl Client {
         }
         false
     }
+}
+
+/// What `plans` calls the subtask.
+fn key(index: Index) -> String {
+    format!("s{index}")
 }

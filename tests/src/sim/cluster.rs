@@ -11,7 +11,7 @@ use downbeat_store::Store;
 use super::{
     World,
     process::{Process, lock},
-    server::{self, Engine},
+    server::{self, Server},
     wire::Cable,
     worker::Worker,
 };
@@ -25,7 +25,7 @@ pub const TAGS: [&str; 3] = ["rust", "docs", "fast"];
 pub struct Cluster {
     pub world: Arc<World>,
     pub store: Arc<dyn Store>,
-    engines: Mutex<Vec<Option<Engine>>>,
+    servers: Mutex<Vec<Option<Server>>>,
     workers: Mutex<Vec<Option<Arc<Process>>>>,
     plugs: Mutex<Vec<Plug>>,
 }
@@ -45,7 +45,7 @@ impl Cluster {
         Arc::new(Cluster {
             world,
             store,
-            engines: Mutex::new(std::iter::repeat_with(|| None).take(replicas).collect()),
+            servers: Mutex::new(std::iter::repeat_with(|| None).take(replicas).collect()),
             workers: Mutex::new(vec![None; workers]),
             plugs: Mutex::default(),
         })
@@ -53,7 +53,7 @@ impl Cluster {
 
     /// Starts everything, and starts again what dies.
     pub fn launch(self: &Arc<Cluster>) {
-        for place in 0..lock(&self.engines).len() {
+        for place in 0..lock(&self.servers).len() {
             tokio::spawn(Arc::clone(self).keep_replica(place));
         }
         for place in 0..lock(&self.workers).len() {
@@ -64,9 +64,9 @@ impl Cluster {
     async fn keep_replica(self: Arc<Cluster>, place: usize) {
         loop {
             self.world.pause(0, 500).await;
-            let Ok(engine) = server::start(&self.world, &self.store).await else { continue };
-            let process = Arc::clone(&engine.process);
-            self.put(place, Some(engine));
+            let Ok(server) = server::start(&self.world, &self.store).await else { continue };
+            let process = Arc::clone(&server.process);
+            self.put(place, Some(server));
             process.death().await;
             self.put(place, None);
             self.world.pause(100, 4_000).await;
@@ -76,7 +76,7 @@ impl Cluster {
     async fn keep_worker(self: Arc<Cluster>, place: usize) {
         let declaration = Arc::new(self.declare(place));
         loop {
-            let process = Process::new();
+            let process = Process::new(&self.world);
             let worker = Worker::new(Arc::clone(&self), place, Arc::clone(&declaration));
             process.spawn(worker.run());
             if let Some(slot) = lock(&self.workers).get_mut(place) {
@@ -114,15 +114,15 @@ impl Cluster {
         })
     }
 
-    fn put(&self, place: usize, engine: Option<Engine>) {
-        if let Some(slot) = lock(&self.engines).get_mut(place) {
-            *slot = engine;
+    fn put(&self, place: usize, server: Option<Server>) {
+        if let Some(slot) = lock(&self.servers).get_mut(place) {
+            *slot = server;
         }
     }
 
     /// Some replica that lives.
-    pub fn pick(&self) -> Option<Engine> {
-        let alive: Vec<Engine> = lock(&self.engines).iter().flatten().cloned().collect();
+    pub fn pick(&self) -> Option<Server> {
+        let alive: Vec<Server> = lock(&self.servers).iter().flatten().cloned().collect();
         self.world.draw(|rng| rng.pick(&alive).cloned())
     }
 
@@ -138,10 +138,10 @@ impl Cluster {
     }
 
     /// A worker's stream is up, in place of its last one.
-    pub fn plug(&self, worker: usize, engine: &Engine, cable: &Cable) {
+    pub fn plug(&self, worker: usize, server: &Server, cable: &Cable) {
         let mut plugs = lock(&self.plugs);
         plugs.retain(|plug| plug.worker != worker);
-        plugs.push(Plug { worker, replica: engine.replica, cable: cable.clone() });
+        plugs.push(Plug { worker, replica: server.replica, cable: cable.clone() });
     }
 
     /// The streams of a worker, or to a replica.

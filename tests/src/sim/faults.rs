@@ -20,16 +20,23 @@ use downbeat_store::{
 use futures::future::BoxFuture;
 use tokio::{sync::mpsc, time::sleep};
 
-use super::{World, plant, process::Process};
+use super::{
+    World,
+    plant::{self, Told},
+    process::Process,
+};
 
 /// A commit that the server carries out though nobody waits for it any more takes up to so long.
 const LATE_COMMIT_MS: u64 = 3_000;
+/// What was read takes up to so long to arrive.
+const LATE_READ_MS: u64 = 10_000;
 
 /// A store as one replica reaches it.
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
     world: Arc<World>,
     process: Arc<Process>,
+    told: Told,
 }
 
 fn away(commit_unknown: bool) -> StoreError {
@@ -39,19 +46,22 @@ fn away(commit_unknown: bool) -> StoreError {
 impl FaultyStore {
     /// The way of the replica in this process.
     pub fn new(inner: Arc<dyn Store>, world: Arc<World>, process: Arc<Process>) -> FaultyStore {
-        FaultyStore { inner, world, process }
+        FaultyStore { inner, world, process, told: Told::default() }
     }
 
     /// A round trip: the way there, what is found, the way back.
     async fn trip<T>(&self, ask: impl Future<Output = Result<T>>) -> Result<T> {
         self.world.count(|tally| tally.queries += 1);
-        self.world.turn("a replica");
         sleep(self.world.delay()).await;
         if self.world.database_is_away() || self.world.store_strikes(|weather| weather.read_fails) {
             return Err(away(false));
         }
         let found = ask.await;
+        self.world.judge(&found);
         sleep(self.world.delay()).await;
+        if self.world.store_strikes(|weather| weather.read_late) {
+            sleep(Duration::from_millis(self.world.draw(|rng| rng.skewed(LATE_READ_MS)))).await;
+        }
         found
     }
 }
@@ -63,6 +73,7 @@ impl Store for FaultyStore {
             world: Arc::clone(&self.world),
             process: Arc::clone(&self.process),
             inner: None,
+            began: 0,
         };
         Box::pin(async move { Ok(Box::new(writer) as Box<dyn Writer>) })
     }
@@ -88,7 +99,12 @@ impl Store for FaultyStore {
     }
 
     fn routes_after(&self, after: RouteNo) -> BoxFuture<'_, Result<Vec<Route>>> {
-        Box::pin(self.trip(async move { self.inner.routes_after(after).await }))
+        Box::pin(self.trip(async move {
+            let from = plant::routes_asked(&self.world, &self.told, after);
+            let routes = self.inner.routes_after(from).await?;
+            plant::routes_told(&self.told, &routes);
+            Ok(routes)
+        }))
     }
 
     fn find_task<'a>(&'a self, tenant: TenantNo, id: &'a str) -> BoxFuture<'a, Result<Option<TaskNo>>> {
@@ -134,11 +150,17 @@ impl Store for FaultyStore {
     }
 
     fn sessions(&self) -> BoxFuture<'_, Result<Vec<Session>>> {
-        Box::pin(self.trip(async move { self.inner.sessions().await }))
+        Box::pin(self.trip(async move {
+            let sessions = self.inner.sessions().await?;
+            Ok(plant::sessions_told(&self.world, &self.told, sessions))
+        }))
     }
 
     fn leases<'a>(&'a self, of: &'a [SessionNo]) -> BoxFuture<'a, Result<Vec<(SessionNo, LeaseAt)>>> {
-        Box::pin(self.trip(async move { self.inner.leases(of).await }))
+        Box::pin(self.trip(async move {
+            let leases = self.inner.leases(of).await?;
+            Ok(plant::leases_told(&self.world, leases))
+        }))
     }
 
     fn lease_counts(&self, tenant: TenantNo) -> BoxFuture<'_, Result<Vec<(SessionNo, u32)>>> {
@@ -177,6 +199,8 @@ struct FaultyWriter {
     world: Arc<World>,
     process: Arc<Process>,
     inner: Option<Box<dyn Writer>>,
+    /// Before anything of the present batch was decided, by [`World::number`].
+    began: u64,
 }
 
 impl FaultyWriter {
@@ -201,7 +225,10 @@ impl FaultyWriter {
             Some(inner) => inner,
             None => self.store.writer().await?,
         };
-        let loaded = inner.load(reads).await?;
+        let loaded = inner.load(reads).await;
+        self.world.judge(&loaded);
+        let mut loaded = loaded?;
+        plant::take_down_fences(&self.world, &*self.store, reads, &mut loaded).await?;
         self.inner = Some(inner);
         sleep(self.world.delay()).await;
         self.may_die("with rows loaded").await;
@@ -224,7 +251,8 @@ impl FaultyWriter {
         if world.database_is_away() {
             // It went away while this was open: perhaps just after the commit.
             if world.draw(|rng| rng.coin()) {
-                commit(&world, &*self.store, inner.as_mut(), changes).await?;
+                world.planted().commit_unknown(changes);
+                commit(&world, &*self.store, inner.as_mut(), changes, self.began).await?;
             }
             return Err(away(true));
         }
@@ -232,37 +260,50 @@ impl FaultyWriter {
             self.commit_later(inner, copy(changes));
             return Err(away(true));
         }
-        commit(&world, &*self.store, inner.as_mut(), changes).await?;
-        self.may_die("after it committed").await;
         if world.store_strikes(|weather| weather.commit_unknown) {
             world.count(|tally| tally.unknown_commits += 1);
+            world.planted().commit_unknown(changes);
+            commit(&world, &*self.store, inner.as_mut(), changes, self.began).await?;
+            self.may_die("after it committed").await;
             return Err(away(true));
         }
+        commit(&world, &*self.store, inner.as_mut(), changes, self.began).await?;
+        self.may_die("after it committed").await;
         self.inner = Some(inner);
         sleep(world.delay()).await;
+        self.began = world.number();
         Ok(())
     }
 
     /// The server carries the commit out, though its client is gone; its locks stay until then.
     fn commit_later(&self, mut inner: Box<dyn Writer>, changes: Changes) {
-        let (world, store) = (Arc::clone(&self.world), Arc::clone(&self.store));
+        let (world, store, began) = (Arc::clone(&self.world), Arc::clone(&self.store), self.began);
+        world.planted().commit_unknown(&changes);
         world.count(|tally| tally.unknown_commits += 1);
         let wait = Duration::from_millis(world.draw(|rng| rng.skewed(LATE_COMMIT_MS)));
         tokio::spawn(async move {
             sleep(wait).await;
             // Nobody is there to hear of a conflict.
-            let _ = commit(&world, &*store, inner.as_mut(), &changes).await;
+            let _ = commit(&world, &*store, inner.as_mut(), &changes, began).await;
         });
     }
 }
 
 /// Commits, and shows the auditor what is in the database now.
-async fn commit(world: &World, store: &dyn Store, writer: &mut dyn Writer, changes: &Changes) -> Result<()> {
-    writer.commit(changes).await?;
+async fn commit(
+    world: &World,
+    store: &dyn Store,
+    writer: &mut dyn Writer,
+    changes: &Changes,
+    began: u64,
+) -> Result<()> {
+    let done = writer.commit(changes).await;
+    world.judge(&done);
+    done?;
     world.count(|tally| tally.commits += 1);
     world.note(|| format!("commit: {}", summary(changes)));
     let (now_ms, database_now) = (world.elapsed_ms(), (world.clock())());
-    world.audit(|auditor| auditor.committed(store, changes, now_ms, database_now));
+    world.audit(|auditor| auditor.committed(store, changes, now_ms, database_now, began));
     Ok(())
 }
 
@@ -280,6 +321,7 @@ impl Writer for FaultyWriter {
             if let Some(inner) = &mut self.inner {
                 inner.rollback().await;
             }
+            self.began = self.world.number();
         })
     }
 }

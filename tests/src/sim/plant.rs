@@ -1,11 +1,22 @@
 //! Bugs to plant: the test of the test. Each is a mistake that somebody could make; the simulation must find
-//! it within a few seeds.
+//! it within a few seeds. They are planted from outside, in the store and on the streams: production has no
+//! place for them.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
+};
 
-use downbeat_core::{id::LeaseAt, rows::Changes};
+use downbeat_core::{
+    id::{Index, LeaseAt, LeaseId, RouteNo, SessionNo, TaskNo},
+    reads::Reads,
+    rows::{Changes, SubtaskRow},
+    session::Session,
+    subtask::SubtaskState,
+};
+use downbeat_store::{Loaded, Result, Route, Store};
 
-use super::{World, faults};
+use super::{World, faults, process::lock};
 
 /// A bug that the simulation shall find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,23 +29,21 @@ pub enum Plant {
     NoLocks,
     /// Results count under whatever lease they come.
     NoFence,
-    /// Leases of a commit of unknown outcome are never looked for.
+    /// Leases of a commit of unknown outcome are not found when they are looked for.
     NoLeaseLook,
     /// The answer to a worker leaves before the commit.
     SpeakThenSave,
-    /// Routes are asked for only above the newest one that was read.
+    /// Routes are found only above the newest one that was read.
     RouteGap,
-    /// Routes that a call learned are not told to the committer.
-    RoutesUntold,
-    /// Sessions are looked at only when one has changed.
+    /// A look at the sessions says who there is, and not how they are by now.
     NoSessionLook,
-    /// A worker is not told that its lease was taken on another replica.
+    /// A worker is not told that its lease was taken.
     NoLeaseLost,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Plant; 10] = [
+    pub const ALL: [Plant; 9] = [
         Plant::LostWrite,
         Plant::LostDecrement,
         Plant::NoLocks,
@@ -42,10 +51,39 @@ impl Plant {
         Plant::NoLeaseLook,
         Plant::SpeakThenSave,
         Plant::RouteGap,
-        Plant::RoutesUntold,
         Plant::NoSessionLook,
         Plant::NoLeaseLost,
     ];
+}
+
+/// What planted bugs keep in mind, in one simulation.
+#[derive(Debug, Default)]
+pub(super) struct Planted {
+    /// Whose word counts next for a subtask, and under which lease it came.
+    fences: BTreeMap<(TaskNo, Index), (SessionNo, LeaseId)>,
+    /// Leases of commits of unknown outcome.
+    unknown: BTreeSet<LeaseId>,
+}
+
+impl Planted {
+    /// A result came, and is to count.
+    pub(super) fn take_down_fence(&mut self, at: LeaseAt, session: SessionNo) {
+        self.fences.insert((at.task, at.index), (session, at.lease));
+    }
+
+    /// These changes may be durable; nobody will be told.
+    pub(super) fn commit_unknown(&mut self, changes: &Changes) {
+        let rows = changes.new_subtasks.iter().chain(&changes.subtasks);
+        let lease = |row: &SubtaskRow| row.row.lease.filter(|_| row.row.session.is_some());
+        self.unknown.extend(rows.filter_map(lease));
+    }
+}
+
+/// What one replica was told.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    newest_route: Mutex<Option<RouteNo>>,
+    sessions: Mutex<Vec<Session>>,
 }
 
 /// The changes as a faulty store would write them; `None`: as they are.
@@ -57,31 +95,66 @@ pub(super) fn spoil(world: &World, changes: &Changes) -> Option<Changes> {
     }
     if world.has(Plant::LostDecrement) && world.draw(|rng| rng.per_mille(50)) {
         let copy = spoiled.insert(faults::copy(changes));
-        if let Some(row) = copy
-            .subtasks
-            .iter_mut()
-            .find(|row| row.row.state == downbeat_core::subtask::SubtaskState::Pending && row.row.pending > 0)
-        {
+        let counts = |row: &&mut SubtaskRow| row.row.state == SubtaskState::Pending && row.row.pending > 0;
+        if let Some(row) = copy.subtasks.iter_mut().find(counts) {
             row.row.pending += 1;
         }
     }
     spoiled
 }
 
-/// The lease a result is taken for: its own, unless the fence was taken down.
-pub(super) async fn fence(
+/// Rows as the core must see them to believe whoever sent a result.
+pub(super) async fn take_down_fences(
     world: &World,
-    store: &Arc<dyn downbeat_store::Store>,
-    at: LeaseAt,
-    session: downbeat_core::id::SessionNo,
-) -> (LeaseAt, downbeat_core::id::SessionNo) {
+    store: &dyn Store,
+    reads: &Reads,
+    loaded: &mut Loaded,
+) -> Result<()> {
     if !world.has(Plant::NoFence) {
-        return (at, session);
+        return Ok(());
     }
-    let record = store.task(at.task).await.ok().flatten();
-    let row = record.and_then(|record| record.subtasks.get(at.index as usize).cloned());
-    match row.map(|row| (row.lease, row.session)) {
-        Some((Some(lease), Some(session))) => (LeaseAt { lease, ..at }, session),
-        _ => (at, session),
+    for (task, index) in &reads.subtasks {
+        let Some((session, lease)) = world.planted().fences.remove(&(*task, *index)) else { continue };
+        let row = store.task(*task).await?.and_then(|record| record.subtasks.get(*index as usize).cloned());
+        if let Some(mut row) = row.filter(|row| row.session.is_some()) {
+            (row.session, row.lease) = (Some(session), Some(lease));
+            loaded.rows.load_subtask(*task, *index, row);
+        }
     }
+    Ok(())
+}
+
+/// From where on routes are really read.
+pub(super) fn routes_asked(world: &World, told: &Told, after: RouteNo) -> RouteNo {
+    let newest = lock(&told.newest_route).filter(|_| world.has(Plant::RouteGap));
+    newest.map_or(after, |newest| newest.max(after))
+}
+
+/// These routes were read.
+pub(super) fn routes_told(told: &Told, routes: &[Route]) {
+    let mut newest = lock(&told.newest_route);
+    *newest = routes.iter().map(|route| route.no).max().max(*newest);
+}
+
+/// What a look at the sessions says.
+pub(super) fn sessions_told(world: &World, told: &Told, sessions: Vec<Session>) -> Vec<Session> {
+    if !world.has(Plant::NoSessionLook) {
+        return sessions;
+    }
+    let mut before = lock(&told.sessions);
+    if !before.iter().map(|row| row.no).eq(sessions.iter().map(|row| row.no)) {
+        *before = sessions;
+    }
+    before.clone()
+}
+
+/// What a look at the leases says.
+pub(super) fn leases_told(world: &World, mut leases: Vec<(SessionNo, LeaseAt)>) -> Vec<(SessionNo, LeaseAt)> {
+    if world.has(Plant::NoLeaseLook) {
+        // Those of sessions that are over are taken from them all the same.
+        let open = world.audit(|auditor| auditor.open_sessions());
+        let planted = world.planted();
+        leases.retain(|(session, at)| !(open.contains(session) && planted.unknown.contains(&at.lease)));
+    }
+    leases
 }

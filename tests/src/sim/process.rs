@@ -2,16 +2,20 @@
 
 use std::{
     future::Future,
+    panic::AssertUnwindSafe,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
+use futures::FutureExt;
 use tokio::{
     sync::watch,
     task::JoinSet,
     time::{Instant, Sleep, sleep_until},
 };
+
+use super::World;
 
 /// Locks what nothing panics in.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -19,8 +23,8 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// A process. Its memory is whatever its tasks own, and is gone with them.
-#[derive(Debug)]
 pub struct Process {
+    world: Arc<World>,
     tasks: Mutex<JoinSet<()>>,
     alive: watch::Sender<bool>,
     frozen_until: Mutex<Option<Instant>>,
@@ -28,8 +32,9 @@ pub struct Process {
 
 impl Process {
     /// A process without tasks.
-    pub fn new() -> Arc<Process> {
+    pub fn new(world: &Arc<World>) -> Arc<Process> {
         Arc::new(Process {
+            world: Arc::clone(world),
             tasks: Mutex::default(),
             alive: watch::Sender::new(true),
             frozen_until: Mutex::new(None),
@@ -39,6 +44,12 @@ impl Process {
     /// Runs a task in the process. A dead one runs nothing.
     pub fn spawn(self: &Arc<Process>, task: impl Future<Output = ()> + Send + 'static) {
         if self.is_alive() {
+            let world = Arc::clone(&self.world);
+            let task = AssertUnwindSafe(task).catch_unwind().map(move |ended| {
+                if ended.is_err() {
+                    world.fail("a task of a process panicked");
+                }
+            });
             let task = Freezable { process: Arc::clone(self), thaw: None, inner: Box::pin(task) };
             let mut tasks = lock(&self.tasks);
             while tasks.try_join_next().is_some() {}
@@ -104,6 +115,7 @@ impl Future for Freezable {
         if !self.process.is_alive() {
             return Poll::Pending;
         }
+        self.process.world.turn();
         self.inner.as_mut().poll(cx)
     }
 }

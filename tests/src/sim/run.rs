@@ -4,19 +4,21 @@ use std::{sync::Arc, time::Duration};
 
 use downbeat_core::session::SessionState;
 use downbeat_store::{SqliteStore, Store};
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
 use super::{
     Plant, Tally, World,
     client::Client,
     cluster::Cluster,
     database::{Database, Quirks},
-    storm,
+    log, storm,
     weather::Settings,
 };
 
 /// Once it is calm, every task must be final within this time.
 const HEAL_MS: u64 = 5 * 60_000;
+/// Replicas find everything that is left within so many ticks.
+const SETTLE_TICKS: u64 = 15;
 /// Idle replicas are watched for so long.
 const IDLE_TICKS: u64 = 20;
 
@@ -52,6 +54,7 @@ fn failed(seed: u64, why: String) -> Outcome {
 async fn simulate(settings: Settings, traced: bool) -> Outcome {
     let seed = settings.seed;
     let world = World::new(settings, traced);
+    let _logs = log::listen(&world);
     world.note(|| format!("{:#?}", world.settings));
     let store: Arc<dyn Store> = if world.settings.sqlite {
         match SqliteStore::memory(world.clock()) {
@@ -114,7 +117,8 @@ async fn check_idle(world: &World) {
     }
     let settings = &world.settings;
     let lapse_ms = settings.liveness.lease_ms + settings.policy.grace_ms + settings.dead_after_ms;
-    sleep(Duration::from_millis(storm::FREEZE_MS_MAX + lapse_ms + 20 * settings.tick_ms)).await;
+    sleep_until(world.troubled_until()).await;
+    sleep(Duration::from_millis(lapse_ms + SETTLE_TICKS * settings.tick_ms)).await;
     let (sessions, workers) = (world.audit(|auditor| auditor.sessions_by_state()), settings.workers);
     if sessions.len() as u64 != workers || sessions.iter().any(|(_, state)| *state != SessionState::Open) {
         world.fail(format!("{workers} workers are connected, and sessions are {sessions:?}"));

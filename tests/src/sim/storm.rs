@@ -2,15 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
+use downbeat_server::engine::Engine;
 use tokio::time::{Instant, sleep};
 
-use super::{World, cluster::Cluster, weather::Weather};
+use super::{World, cluster::Cluster, process::Process, server::TENANT, weather::Weather};
 
 /// A peer that does not answer pings is given up after so long (HTTP/2 keepalive).
 const KEEPALIVE_MS: u64 = 20_000;
 
 /// The longest a process is frozen.
-pub(super) const FREEZE_MS_MAX: u64 = 45_000;
+const FREEZE_MS_MAX: u64 = 45_000;
 
 /// Starts every kind of trouble that this seed has.
 pub(super) fn begin(cluster: &Arc<Cluster>) {
@@ -56,25 +57,25 @@ fn outage(cluster: &Arc<Cluster>) {
 }
 
 fn crash_replica(cluster: &Arc<Cluster>) {
-    let Some(engine) = cluster.pick() else { return };
+    let Some(server) = cluster.pick() else { return };
     cluster.world.count(|tally| tally.crashes += 1);
     if cluster.world.draw(|rng| rng.coin()) {
-        cluster.world.note(|| format!("replica {} is killed", engine.replica));
-        engine.process.kill();
+        cluster.world.note(|| format!("replica {} is killed", server.replica));
+        server.process.kill();
     } else {
-        cluster.world.note(|| format!("replica {} is shut down", engine.replica));
-        tokio::spawn(engine.leave());
+        cluster.world.note(|| format!("replica {} is shut down", server.replica));
+        tokio::spawn(server.leave());
     }
 }
 
 fn freeze_replica(cluster: &Arc<Cluster>) {
-    let Some(engine) = cluster.pick() else { return };
+    let Some(server) = cluster.pick() else { return };
     let world = &cluster.world;
     let lasts = ms(world, 500, FREEZE_MS_MAX);
-    world.note(|| format!("replica {} is frozen for {lasts:?}", engine.replica));
+    world.note(|| format!("replica {} is frozen for {lasts:?}", server.replica));
     world.count(|tally| tally.freezes += 1);
-    engine.process.freeze(Instant::now() + lasts);
-    let cables = cluster.cables(None, Some(engine.replica));
+    freeze(world, &server.process, lasts);
+    let cables = cluster.cables(None, Some(server.replica));
     give_up(lasts, cables, true);
 }
 
@@ -84,8 +85,14 @@ fn freeze_worker(cluster: &Arc<Cluster>) {
     let lasts = ms(world, 500, FREEZE_MS_MAX);
     world.note(|| format!("worker {place} is frozen for {lasts:?}"));
     world.count(|tally| tally.freezes += 1);
-    process.freeze(Instant::now() + lasts);
+    freeze(world, &process, lasts);
     give_up(lasts, cluster.cables(Some(place), None), false);
+}
+
+fn freeze(world: &World, process: &Process, lasts: Duration) {
+    let until = Instant::now() + lasts;
+    process.freeze(until);
+    world.trouble_until(until);
 }
 
 /// The other side gives a frozen peer up, if it is frozen for long enough; the peer learns of it thawed.
@@ -108,6 +115,7 @@ fn cut(cluster: &Arc<Cluster>) {
         world.draw(|rng| if rng.coin() { rng.between(0, 50) } else { rng.between(0, KEEPALIVE_MS) })
     };
     let (worker_ms, server_ms) = (notice(world), notice(world));
+    world.trouble_until(Instant::now() + Duration::from_millis(worker_ms.max(server_ms)));
     world.note(|| {
         format!("the stream of worker {place} is cut; noticed after {worker_ms} and {server_ms} ms")
     });
@@ -138,9 +146,10 @@ async fn drain(cluster: Arc<Cluster>, every_ms: u64) {
         }
         let sessions = cluster.world.audit(|auditor| auditor.open_sessions());
         let session = cluster.world.draw(|rng| rng.pick(&sessions).copied());
-        if let (Some(engine), Some(session)) = (cluster.pick(), session) {
+        if let (Some(server), Some(session)) = (cluster.pick(), session) {
             cluster.world.note(|| format!("session {session} is to drain"));
-            let _ = engine.call(move |engine| engine.drain(session)).await;
+            let drain = move |engine: Engine| async move { engine.drain_worker(TENANT, session).await };
+            let _ = server.call(drain).await;
         }
     }
 }

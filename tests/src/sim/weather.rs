@@ -34,6 +34,8 @@ pub struct Weather {
     /// The longest way of a message or a query.
     pub delay_ms: u64,
     pub read_fails: u32,
+    /// What was read arrives late.
+    pub read_late: u32,
     pub load_fails: u32,
     /// The commit fails, and nothing of it is durable.
     pub commit_fails: u32,
@@ -144,6 +146,7 @@ impl Weather {
         Weather {
             delay_ms: rng.between(1, 60),
             read_fails: rate(rng, 60),
+            read_late: rate(rng, 60),
             load_fails: rate(rng, 40),
             commit_fails: rate(rng, 40),
             commit_unknown: rate(rng, 40),

@@ -107,8 +107,8 @@ impl<T: Send> Outlet<T> {
 
 impl<T> Outlet<T> {
     /// Whether nobody will ever receive: known here or not.
-    pub fn is_abandoned(&self) -> bool {
-        self.sender.is_closed()
+    pub fn is_over(&self) -> bool {
+        self.sender.is_closed() || self.cable.is_cut()
     }
 
     /// Until the other end is closed and that has become known here. Borrows nothing.

@@ -10,9 +10,12 @@ use std::{
 };
 
 use downbeat_core::{
-    command::{Verdict, WorkResult},
-    id::{LeaseAt, LeaseId, SessionNo},
+    command::Verdict,
+    id::{LeaseAt, LeaseId, SessionNo, TaskNo},
     session::WorkerDeclaration,
+};
+use downbeat_proto::v1::{
+    self, result::Outcome, session_request::Message as FromWorker, session_response::Message as ToWorker,
 };
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -21,7 +24,6 @@ use super::{
     World,
     audit::Offer,
     cluster::Cluster,
-    server::face::{Brief, FromWorker, Resume, ToWire, serve},
     wire::{Cable, Inlet, Outlet, Side, direction},
 };
 
@@ -37,10 +39,11 @@ pub(super) struct Worker {
     cluster: Arc<Cluster>,
     place: usize,
     declaration: Arc<WorkerDeclaration>,
-    identity: Option<(SessionNo, [u8; 16])>,
+    /// The session, and the token to resume it with.
+    identity: Option<(SessionNo, String)>,
     attempts: BTreeMap<LeaseId, Attempt>,
     /// Assigned while no slot was free.
-    waiting: VecDeque<Brief>,
+    waiting: VecDeque<(LeaseAt, v1::Brief)>,
     cancel_acks: Vec<LeaseAt>,
     /// Results under leases of others, sent to be refused.
     lies: BTreeMap<LeaseId, Offer>,
@@ -77,13 +80,13 @@ impl Worker {
     pub(super) async fn run(mut self) {
         loop {
             self.world.pause(10, 1_500).await;
-            let Some(engine) = self.cluster.pick() else { continue };
+            let Some(server) = self.cluster.pick() else { continue };
             let cable = Cable::default();
             let (mut to, from_worker) = direction(&self.world, &cable, Side::Worker);
             let (to_worker, mut from) = direction(&self.world, &cable, Side::Server);
-            self.cluster.plug(self.place, &engine, &cable);
-            let server = Arc::clone(&engine.process);
-            server.spawn(serve(engine, from_worker, to_worker));
+            self.cluster.plug(self.place, &server, &cable);
+            let process = Arc::clone(&server.process);
+            process.spawn(server.serve(from_worker, to_worker));
             if let End::Left = self.converse(&mut to, &mut from).await {
                 self.identity = None;
                 self.draining = false;
@@ -95,20 +98,26 @@ impl Worker {
         }
     }
 
-    async fn converse(&mut self, to: &mut Outlet<FromWorker>, from: &mut Inlet<ToWire>) -> End {
+    async fn converse(
+        &mut self,
+        to: &mut Outlet<v1::SessionRequest>,
+        from: &mut Inlet<v1::SessionResponse>,
+    ) -> End {
         let in_flight = self.in_flight();
         self.world.note(|| format!("worker {} says hello, in flight {in_flight:?}", self.place));
-        let resume = self.identity.map(|(session, token)| Resume { session, token, in_flight });
-        let declaration = Arc::clone(&self.declaration);
-        if !to.send(FromWorker::Hello { declaration, resume }).await {
+        let resume = self.identity.as_ref().map(|(session, token)| v1::Resume {
+            session_id: session.0,
+            token: token.clone(),
+            in_flight,
+        });
+        if !to.send(request(FromWorker::Hello(hello(&self.declaration, resume)))).await {
             return End::Broken;
         }
-        let Ok(Some(ToWire::Welcome { session, token, resumed, lost })) =
-            timeout(WELCOME_WAIT, from.next()).await
-        else {
+        let first = timeout(WELCOME_WAIT, from.next()).await.ok().flatten();
+        let Some(ToWorker::Welcome(welcome)) = first.and_then(|response| response.message) else {
             return End::Broken;
         };
-        self.welcome(session, token, resumed, &lost);
+        self.welcome(&welcome);
         loop {
             let now = Instant::now();
             self.advance(now);
@@ -116,14 +125,14 @@ impl Worker {
                 return End::Broken;
             }
             if self.draining && self.attempts.is_empty() && self.waiting.is_empty() {
-                to.send(FromWorker::Goodbye).await;
+                to.send(request(FromWorker::Goodbye(v1::Goodbye::default()))).await;
                 return End::Left;
             }
             let wake = self.next_timer();
             tokio::select! {
                 biased;
                 message = from.next(), if self.deaf_until.is_none() => match message {
-                    Some(message) => self.take(message),
+                    Some(response) => self.take(response),
                     None => return End::Broken,
                 },
                 () = sleep_until(wake) => {}
@@ -131,21 +140,23 @@ impl Worker {
         }
     }
 
-    fn welcome(&mut self, session: SessionNo, token: [u8; 16], resumed: bool, lost: &[LeaseAt]) {
-        if resumed {
-            lost.iter().for_each(|at| drop(self.attempts.remove(&at.lease)));
+    fn welcome(&mut self, welcome: &v1::Welcome) {
+        if welcome.resumed {
+            welcome.lost.iter().for_each(|lease| drop(self.attempts.remove(&LeaseId(lease.lease_id))));
         } else {
             self.attempts.clear();
             self.cancel_acks.clear();
         }
-        self.identity = Some((session, token));
+        self.identity = Some((SessionNo(welcome.session_id), welcome.resume_token.clone()));
         self.heartbeat_at = Instant::now() + self.heartbeat_interval();
         for attempt in self.attempts.values_mut() {
             attempt.sent = false;
         }
         if self.world.strikes(|_| self.world.settings.habits.deaf) {
             let ms = self.world.draw(|rng| rng.between(5_000, 30_000));
-            self.deaf_until = Some(Instant::now() + Duration::from_millis(ms));
+            let until = Instant::now() + Duration::from_millis(ms);
+            self.world.trouble_until(until);
+            self.deaf_until = Some(until);
         }
     }
 
@@ -154,28 +165,50 @@ impl Worker {
     }
 
     /// What it works on, or has a result of that was not acknowledged; without what it does not admit yet.
-    fn in_flight(&self) -> Vec<LeaseAt> {
-        self.attempts.values().filter(|attempt| attempt.admitted).map(|attempt| attempt.at).collect()
+    fn in_flight(&self) -> Vec<v1::LeaseRef> {
+        self.attempts
+            .values()
+            .filter(|attempt| attempt.admitted)
+            .map(|attempt| lease_ref(attempt.at))
+            .collect()
     }
 
-    fn take(&mut self, message: ToWire) {
-        match message {
-            ToWire::Welcome { .. } => self.world.fail("a second welcome came"),
-            ToWire::Assign { briefs } => briefs.into_iter().for_each(|brief| self.assign(brief)),
-            ToWire::ResultAcks { acks } => acks.into_iter().for_each(|(at, verdict)| self.acked(at, verdict)),
-            ToWire::Cancel { leases } => leases.into_iter().for_each(|at| self.cancel(at)),
-            ToWire::Drain => self.draining = true,
+    fn take(&mut self, response: v1::SessionResponse) {
+        match response.message {
+            Some(ToWorker::Assign(assign)) => assign.briefs.into_iter().for_each(|brief| self.assign(brief)),
+            Some(ToWorker::ResultAcks(acks)) => acks.acks.iter().for_each(|ack| self.answered(ack)),
+            Some(ToWorker::Cancel(cancel)) => {
+                cancel.leases.iter().map(lease_at).for_each(|at| self.cancel(at))
+            }
+            Some(ToWorker::Drain(_)) => self.draining = true,
+            Some(ToWorker::Welcome(_)) => self.world.fail("a second welcome came"),
+            None => self.world.fail("an empty message came"),
         }
     }
 
-    fn assign(&mut self, brief: Brief) {
+    fn assign(&mut self, brief: v1::Brief) {
+        let Some(at) = brief.lease.as_ref().map(lease_at) else { return };
         if self.draining || self.world.strikes(|_| self.world.settings.habits.never_acks) {
             return;
         }
-        if let Some(attempt) = self.attempts.get_mut(&brief.at.lease) {
+        if let Some(attempt) = self.attempts.get_mut(&at.lease) {
             attempt.acked = false;
         } else if self.waiting.len() < self.declaration.slots as usize {
-            self.waiting.push_back(brief);
+            self.waiting.push_back((at, brief));
+        }
+    }
+
+    fn answered(&mut self, ack: &v1::ResultAck) {
+        use v1::result_ack::Verdict as Wire;
+        let verdict = match ack.verdict() {
+            Wire::Accepted => Verdict::Accepted,
+            Wire::Duplicate => Verdict::Duplicate,
+            Wire::Stale => Verdict::Stale,
+            Wire::Refused | Wire::Unspecified => return self.world.fail(format!("a result got {ack:?}")),
+        };
+        match ack.lease.as_ref().map(lease_at) {
+            Some(at) => self.acked(at, verdict),
+            None => self.world.fail("an acknowledgement came without a lease"),
         }
     }
 
@@ -200,7 +233,7 @@ impl Worker {
     }
 
     fn cancel(&mut self, at: LeaseAt) {
-        self.waiting.retain(|brief| brief.at.lease != at.lease);
+        self.waiting.retain(|(waiting, _)| waiting.lease != at.lease);
         let habits = &self.world.settings.habits;
         if self.world.strikes(|_| habits.mute) {
             self.attempts.remove(&at.lease);
@@ -220,9 +253,9 @@ impl Worker {
         self.deaf_until = self.deaf_until.filter(|until| *until > now);
         let busy = |attempt: &&Attempt| attempt.is_running();
         while self.attempts.values().filter(busy).count() < self.declaration.slots as usize {
-            let Some(brief) = self.waiting.pop_front() else { break };
-            let attempt = Attempt::begin(&self.world, &self.declaration, &brief, now);
-            self.attempts.insert(brief.at.lease, attempt);
+            let Some((at, brief)) = self.waiting.pop_front() else { break };
+            let attempt = Attempt::begin(&self.world, &self.declaration, at, &brief, now);
+            self.attempts.insert(at.lease, attempt);
         }
         let mut gone = Vec::new();
         for attempt in self.attempts.values_mut() {
@@ -269,43 +302,45 @@ impl Worker {
     }
 
     /// Sends all there is to send. False: the stream has ended.
-    async fn transmit(&mut self, to: &mut Outlet<FromWorker>, now: Instant) -> bool {
+    async fn transmit(&mut self, to: &mut Outlet<v1::SessionRequest>, now: Instant) -> bool {
         let mut messages = Vec::new();
         let mut acks = Vec::new();
         let mut results = Vec::new();
         for attempt in self.attempts.values_mut() {
             if attempt.owes_ack(now) {
                 (attempt.acked, attempt.admitted) = (true, true);
-                acks.push(attempt.at);
+                acks.push(lease_ref(attempt.at));
             }
             if let Some(message) = attempt.progress(now) {
-                messages.push(FromWorker::Progress { at: attempt.at, message });
+                let lease = Some(lease_ref(attempt.at));
+                messages.push(FromWorker::Progress(v1::Progress { lease, message, fraction: 0.0 }));
             }
             if let Some(result) = attempt.take_result() {
                 let offer = Offer::from(&result);
                 self.world.audit(|auditor| auditor.promises().0.offer(attempt.at.lease, offer));
                 if self.world.strikes(|_| self.world.settings.habits.doubles) {
-                    results.push((attempt.at, result.clone()));
+                    results.push(answer(attempt.at, result.clone()));
                 }
-                results.push((attempt.at, result));
+                results.push(answer(attempt.at, result));
             }
         }
         if !acks.is_empty() {
-            messages.insert(0, FromWorker::AssignAck { leases: acks });
+            messages.insert(0, FromWorker::AssignAck(v1::AssignAck { leases: acks }));
         }
         if !results.is_empty() {
             results.extend(self.lie());
-            messages.push(FromWorker::Results { results });
+            messages.push(FromWorker::Results(v1::Results { results }));
         }
         if !self.cancel_acks.is_empty() {
-            messages.push(FromWorker::CancelAck { leases: std::mem::take(&mut self.cancel_acks) });
+            let leases = self.cancel_acks.drain(..).map(lease_ref).collect();
+            messages.push(FromWorker::CancelAck(v1::CancelAck { leases }));
         }
         if self.heartbeat_at <= now {
             self.heartbeat_at = now + self.heartbeat_interval();
-            messages.push(FromWorker::Heartbeat { in_flight: self.in_flight() });
+            messages.push(FromWorker::Heartbeat(v1::Heartbeat { in_flight: self.in_flight() }));
         }
         for message in messages {
-            if !matches!(timeout(SEND_WAIT, to.send(message)).await, Ok(true)) {
+            if !matches!(timeout(SEND_WAIT, to.send(request(message))).await, Ok(true)) {
                 return false;
             }
         }
@@ -313,7 +348,7 @@ impl Worker {
     }
 
     /// A result under a lease of somebody else, or of nobody.
-    fn lie(&mut self) -> Option<(LeaseAt, WorkResult)> {
+    fn lie(&mut self) -> Option<v1::Result> {
         if !self.world.strikes(|_| self.world.settings.habits.lies) {
             return None;
         }
@@ -322,12 +357,47 @@ impl Worker {
         if self.world.draw(|rng| rng.per_mille(300)) {
             at.lease = LeaseId(at.lease.0 + 1);
         }
-        let own = self.identity.is_none_or(|(mine, _)| mine == session);
+        let own = self.identity.as_ref().is_none_or(|(mine, _)| *mine == session);
         if own || self.attempts.contains_key(&at.lease) {
             return None;
         }
-        let result = WorkResult::Completed { output: "\"a lie\"".into(), artifacts: Vec::new() };
+        let result = Outcome::Completed(v1::Completed { output: "\"a lie\"".into(), artifacts: Vec::new() });
         self.lies.insert(at.lease, Offer::from(&result));
-        Some((at, result))
+        Some(answer(at, result))
+    }
+}
+
+/// A lease as it travels.
+fn lease_ref(at: LeaseAt) -> v1::LeaseRef {
+    v1::LeaseRef { lease_id: at.lease.0, task_no: at.task.0, index: at.index }
+}
+
+/// A lease as it came.
+pub(super) fn lease_at(lease: &v1::LeaseRef) -> LeaseAt {
+    LeaseAt { task: TaskNo(lease.task_no), index: lease.index, lease: LeaseId(lease.lease_id) }
+}
+
+fn request(message: FromWorker) -> v1::SessionRequest {
+    v1::SessionRequest { message: Some(message) }
+}
+
+fn answer(at: LeaseAt, outcome: Outcome) -> v1::Result {
+    v1::Result { lease: Some(lease_ref(at)), outcome: Some(outcome) }
+}
+
+fn hello(declaration: &WorkerDeclaration, resume: Option<v1::Resume>) -> v1::Hello {
+    let agents = declaration.agents.iter().map(|agent| v1::AgentDeclaration {
+        name: agent.name.clone(),
+        capabilities: agent.capabilities.clone(),
+        sla_ms: agent.sla_ms.unwrap_or(0),
+        progress_timeout_ms: agent.progress_timeout_ms.unwrap_or(0),
+        ..v1::AgentDeclaration::default()
+    });
+    v1::Hello {
+        worker: declaration.worker.clone(),
+        agents: agents.collect(),
+        slots: declaration.slots,
+        resume,
+        ..v1::Hello::default()
     }
 }

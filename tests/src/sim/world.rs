@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
@@ -17,6 +17,7 @@ use tokio::{
 use super::{
     Plant,
     audit::Auditor,
+    plant::Planted,
     process::lock,
     rng::Rng,
     weather::{Settings, Weather},
@@ -25,7 +26,7 @@ use super::{
 /// Virtual time begins here, in milliseconds since the epoch: some day in 2026.
 const BEGIN: i64 = 1_780_000_000_000;
 
-/// Turns of loops in one millisecond; far more than any honest burst takes.
+/// Turns of all tasks in one millisecond; far more than any honest burst takes.
 const TURNS_MAX: u64 = 20_000;
 
 /// Counted while a seed runs, and summed over seeds.
@@ -112,9 +113,11 @@ pub struct World {
     store_calm: AtomicBool,
     numbers: AtomicU64,
     outage_until: Mutex<Option<Instant>>,
+    troubled_until: Mutex<Instant>,
     tally: Mutex<Tally>,
     trace: Option<Mutex<Vec<String>>>,
-    /// Turns of all loops in the present millisecond.
+    planted: Mutex<Planted>,
+    /// Turns of all tasks in the present millisecond.
     turns: Mutex<(u64, u64)>,
     broken: watch::Sender<Option<String>>,
 }
@@ -132,8 +135,10 @@ impl World {
             store_calm: AtomicBool::new(false),
             numbers: AtomicU64::new(1),
             outage_until: Mutex::new(None),
+            troubled_until: Mutex::new(Instant::now()),
             tally: Mutex::default(),
             trace: traced.then(Mutex::default),
+            planted: Mutex::default(),
             turns: Mutex::default(),
             broken: watch::Sender::new(None),
         })
@@ -147,6 +152,11 @@ impl World {
     /// Whether this bug was planted.
     pub fn has(&self, plant: Plant) -> bool {
         self.settings.plant == Some(plant)
+    }
+
+    /// What planted bugs keep in mind.
+    pub(super) fn planted(&self) -> MutexGuard<'_, Planted> {
+        lock(&self.planted)
     }
 
     /// Whether a fault of the database with this rate happens now: those go on for longer.
@@ -208,6 +218,17 @@ impl World {
         *lock(&self.outage_until) = Some(until);
     }
 
+    /// Something that began in the storm lasts until then.
+    pub fn trouble_until(&self, until: Instant) {
+        let mut troubled = lock(&self.troubled_until);
+        *troubled = until.max(*troubled);
+    }
+
+    /// When the last of it is over.
+    pub fn troubled_until(&self) -> Instant {
+        *lock(&self.troubled_until)
+    }
+
     /// Whether the database answers.
     pub fn database_is_away(&self) -> bool {
         lock(&self.outage_until).is_some_and(|until| until > Instant::now())
@@ -233,15 +254,15 @@ impl World {
         count(&mut lock(&self.tally));
     }
 
-    /// One more turn of a loop. Too many of them while no time passes: it spins.
-    pub fn turn(&self, whose: &str) {
+    /// One more turn of a task. Too many of them while no time passes: some loop spins.
+    pub fn turn(&self) {
         let now = self.elapsed_ms();
         let mut turns = lock(&self.turns);
         *turns = if turns.0 == now { (now, turns.1 + 1) } else { (now, 0) };
         let spins = turns.1 == TURNS_MAX;
         drop(turns);
         if spins {
-            self.fail(format!("{whose} spins: {TURNS_MAX} turns in one millisecond"));
+            self.fail(format!("a task spins: {TURNS_MAX} turns in one millisecond"));
         }
     }
 
@@ -256,6 +277,11 @@ impl World {
             let line = format!("{:>9} ms  {}", self.elapsed_ms(), what());
             lock(trace).push(line);
         }
+    }
+
+    /// Whether somebody wants to read the record.
+    pub fn is_traced(&self) -> bool {
+        self.trace.is_some()
     }
 
     /// The record.
@@ -274,6 +300,15 @@ impl World {
             }
             first
         });
+    }
+
+    /// The store may be away. Whatever else it says is a mistake of ours.
+    pub(super) fn judge<T>(&self, outcome: &downbeat_store::Result<T>) {
+        if let Err(error) = outcome
+            && !error.is_transient()
+        {
+            self.fail(format!("the store says: {error}"));
+        }
     }
 
     /// Lets the auditor look at something; what it finds broken ends the seed.

@@ -5,6 +5,7 @@ mod agents;
 mod error;
 pub(crate) mod listen;
 mod review;
+pub mod session;
 mod tasks;
 mod worker;
 

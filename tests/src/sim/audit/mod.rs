@@ -35,12 +35,30 @@ pub struct Auditor {
     promises: Promises,
     /// Attempts that their worker lost without a word.
     forgotten: BTreeSet<LeaseId>,
-    /// Attempts that a worker works on, as it said to the control plane, and was heard.
-    heard_of: BTreeSet<LeaseId>,
+    /// Attempts that a worker works on, as it said to the control plane, and was heard; since when.
+    heard_of: BTreeMap<LeaseId, u64>,
+    /// Streams whose worker named a session and what it works on, and was not welcomed yet.
+    hellos: BTreeMap<u64, Hello>,
+    /// Attempts that a Hello did not name though its session held them.
+    disowned: BTreeSet<LeaseId>,
     /// The database's clock jumps in this seed: times say nothing.
     clock_jumps: bool,
     digest: DefaultHasher,
     ends: Ends,
+}
+
+/// A worker's first words on a stream.
+struct Hello {
+    session: SessionNo,
+    in_flight: BTreeSet<LeaseId>,
+}
+
+/// What was before a commit.
+#[derive(Clone, Copy)]
+struct Before<'a> {
+    old: Option<&'a TaskRecord>,
+    /// Nothing of the batch was decided before this moment.
+    began: u64,
 }
 
 /// How attempts ended, counted.
@@ -78,7 +96,9 @@ impl Auditor {
             sessions: Sessions::new(settings, clock_jumps),
             promises: Promises::default(),
             forgotten: BTreeSet::new(),
-            heard_of: BTreeSet::new(),
+            heard_of: BTreeMap::new(),
+            hellos: BTreeMap::new(),
+            disowned: BTreeSet::new(),
             clock_jumps,
             digest: DefaultHasher::new(),
             ends: Ends::default(),
@@ -103,8 +123,15 @@ impl Auditor {
         Ends { expired: self.sessions.expired, ..self.ends }
     }
 
-    /// A batch is durable.
-    pub fn committed(&mut self, store: &dyn Store, changes: &Changes, now_ms: u64, database_now: Time) {
+    /// A batch is durable. Nothing of it was decided before the moment `began`.
+    pub fn committed(
+        &mut self,
+        store: &dyn Store,
+        changes: &Changes,
+        now_ms: u64,
+        database_now: Time,
+        began: u64,
+    ) {
         now_ms.hash(&mut self.digest);
         self.sessions.committed(changes, now_ms, database_now);
         for no in &changes.dead_sessions {
@@ -118,13 +145,13 @@ impl Auditor {
         let parts = changes.new_subtasks.iter().chain(&changes.subtasks).map(|row| row.task);
         let touched: BTreeSet<TaskNo> = heads.chain(parts).collect();
         for no in touched {
-            if let Err(error) = self.look_at(store, no) {
+            if let Err(error) = self.look_at(store, no, began) {
                 self.found.push(format!("task {no}: {error}"));
             }
         }
     }
 
-    fn look_at(&mut self, store: &dyn Store, no: TaskNo) -> Result<(), String> {
+    fn look_at(&mut self, store: &dyn Store, no: TaskNo, began: u64) -> Result<(), String> {
         let record = look(store.task(no))?.ok_or("written, and not there")?;
         let before = self.tasks.remove(&no);
         let plan = match &before {
@@ -154,7 +181,8 @@ impl Auditor {
             }
         }
         for event in &events[known..] {
-            self.check_event(store, no, &plan, old.as_ref(), &events, event)?;
+            let seen = Before { old: old.as_ref(), began };
+            self.check_event(store, no, &plan, seen, &events, event)?;
         }
         self.tasks.insert(no, Seen { plan, record, events });
         Ok(())
@@ -212,7 +240,7 @@ impl Auditor {
         store: &dyn Store,
         task: TaskNo,
         plan: &Plan,
-        old: Option<&TaskRecord>,
+        before: Before<'_>,
         all: &[Event],
         event: &Event,
     ) -> Result<(), String> {
@@ -226,7 +254,7 @@ impl Auditor {
             }
             What::Ended { index, lease, outcome: Outcome::Lost, .. } => {
                 self.ends.lost += 1;
-                self.check_loss(old, task, *index, *lease);
+                self.check_loss(before.old, task, *index, *lease);
             }
             What::Ended { index, lease, outcome: Outcome::TimedOut, error, .. } => {
                 self.ends.timed_out += 1;
@@ -239,7 +267,7 @@ impl Auditor {
             }
             What::Returned { index, lease } => {
                 self.ends.returned += 1;
-                if self.heard_of.contains(lease) && !self.forgotten.contains(lease) {
+                if self.is_handed_back_in_error(before, *index, *lease) {
                     self.found.push(format!(
                         "{task}/{index}: lease {lease} was handed back, though its worker was heard to work on it"
                     ));
@@ -253,6 +281,18 @@ impl Auditor {
             What::Ended { outcome: Outcome::Cancelled, .. } => {}
         }
         Ok(())
+    }
+
+    /// A lease may be handed back as long as nothing was heard of it. What is heard after that was decided comes
+    /// too late; and whoever says hello without naming a lease says that it does not work on it.
+    fn is_handed_back_in_error(&self, before: Before<'_>, index: Index, lease: LeaseId) -> bool {
+        let row = before.old.and_then(|old| old.subtasks.get(index as usize));
+        let holder = row.and_then(|row| row.session);
+        let unnamed = |hello: &Hello| Some(hello.session) == holder && !hello.in_flight.contains(&lease);
+        self.heard_of.get(&lease).is_some_and(|heard| *heard < before.began)
+            && !self.forgotten.contains(&lease)
+            && !self.disowned.contains(&lease)
+            && !self.hellos.values().any(unnamed)
     }
 
     fn check_loss(&mut self, old: Option<&TaskRecord>, task: TaskNo, index: Index, lease: LeaseId) {
@@ -285,16 +325,38 @@ impl Auditor {
         self.forgotten.insert(lease);
     }
 
-    /// A replica is about to hand a lease back. That is right while nothing was heard of it.
-    pub fn returning(&mut self, at: LeaseAt) {
-        if !self.heard_of.contains(&at.lease) {
-            self.forgotten.insert(at.lease);
+    /// A replica took in that the session's worker works on these.
+    pub fn heard_of(&mut self, leases: impl IntoIterator<Item = LeaseId>, moment: u64) {
+        for lease in leases {
+            self.heard_of.entry(lease).or_insert(moment);
         }
     }
 
-    /// A replica took in that the session's worker works on these.
-    pub fn heard_of(&mut self, leases: impl IntoIterator<Item = LeaseId>) {
-        self.heard_of.extend(leases);
+    /// A replica took in whose worker comes back on a new stream, and what it works on.
+    pub fn hello(&mut self, stream: u64, session: SessionNo, in_flight: BTreeSet<LeaseId>) {
+        self.hellos.insert(stream, Hello { session, in_flight });
+    }
+
+    /// A replica answers: but for the lost ones, both sides know what the worker works on.
+    pub fn welcome(&mut self, stream: u64, resumed: bool, lost: &BTreeSet<LeaseId>, moment: u64) {
+        if let Some(hello) = self.answer(stream)
+            && resumed
+        {
+            self.heard_of(hello.in_flight.difference(lost).copied(), moment);
+        }
+    }
+
+    /// The stream has ended. Its Hello may have been answered or not.
+    pub fn stream_over(&mut self, stream: u64) {
+        self.answer(stream);
+    }
+
+    fn answer(&mut self, stream: u64) -> Option<Hello> {
+        let hello = self.hellos.remove(&stream)?;
+        let current = self.current_leases().into_iter().filter(|(session, _)| *session == hello.session);
+        let unnamed = current.map(|(_, at)| at.lease).filter(|lease| !hello.in_flight.contains(lease));
+        self.disowned.extend(unnamed);
+        Some(hello)
     }
 
     /// A replica took in something from the session's worker.
@@ -305,6 +367,23 @@ impl Auditor {
     /// A replica took in that the worker leaves.
     pub fn goodbye(&mut self, session: SessionNo) {
         self.sessions.goodbye(session);
+    }
+
+    /// Somebody who reads along was given these, as what follows the first `after` events.
+    pub fn followed(&mut self, task: TaskNo, after: u64, events: &[Event], end: bool) {
+        let Some(seen) = self.tasks.get(&task) else {
+            self.found.push(format!("task {task} has a follower, and no row"));
+            return;
+        };
+        let from = usize::try_from(after).unwrap_or(usize::MAX);
+        let rest = seen.events.get(from..).unwrap_or_default();
+        if !rest.starts_with(events) {
+            self.found
+                .push(format!("task {task}: after event {after} a follower got {events:?}, not {rest:?}"));
+        }
+        if end && (!seen.record.task.status.is_terminal() || rest.len() != events.len()) {
+            self.found.push(format!("task {task}: a follower was told that it is over after event {after}"));
+        }
     }
 
     /// The account of promises.

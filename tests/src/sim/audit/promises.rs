@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use downbeat_core::{
-    command::{Verdict, WorkResult},
+    command::Verdict,
     event::AttemptError,
     id::{Index, LeaseAt, LeaseId, TaskNo, TenantNo},
     subtask::{Outcome, SubtaskState},
     task::TaskStatus,
 };
+use downbeat_proto::v1::{self, result::Outcome as Result};
 use downbeat_store::Store;
 
 use super::{Known, look};
+use crate::sim::worker::lease_at;
 
 /// A result as a worker sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,11 +23,13 @@ pub enum Offer {
     Failed(String),
 }
 
-impl From<&WorkResult> for Offer {
-    fn from(result: &WorkResult) -> Offer {
+impl From<&Result> for Offer {
+    fn from(result: &Result) -> Offer {
         match result {
-            WorkResult::Completed { output, .. } => Offer::Completed(output.clone()),
-            WorkResult::Failed { error, .. } => Offer::Failed(error.code.clone()),
+            Result::Completed(completed) => Offer::Completed(completed.output.clone()),
+            Result::Failed(failed) => {
+                Offer::Failed(failed.error.as_ref().map(|error| error.code.clone()).unwrap_or_default())
+            }
         }
     }
 }
@@ -135,25 +139,54 @@ impl Promises {
         }
     }
 
-    /// A worker is handed a brief with these outputs of dependencies.
-    pub fn briefed(&mut self, known: &Known<'_>, at: LeaseAt, outputs: &[Option<Bytes>]) {
-        let Some(node) = known.plan(at.task).and_then(|plan| plan.node(at.index)) else {
-            self.found.push(format!("{}/{} was handed out, and no plan has it", at.task, at.index));
+    /// A worker is handed a brief.
+    pub fn briefed(&mut self, known: &Known<'_>, brief: &v1::Brief) {
+        let Some(LeaseAt { task, index, lease }) = brief.lease.as_ref().map(lease_at) else {
+            self.found.push(format!("`{}` was handed out without a lease", brief.subtask_id));
             return;
         };
-        for (dependency, got) in node.depends_on.iter().zip(outputs) {
-            let delivered = self.delivered.get(&(at.task, *dependency));
-            let skipped =
-                known.subtask(at.task, *dependency).is_some_and(|row| row.state == SubtaskState::Skipped);
-            let expected = delivered.and_then(|delivered| delivered.output.as_ref());
+        let Some(node) = known.plan(task).and_then(|plan| plan.node(index)) else {
+            self.found.push(format!("{task}/{index} was handed out, and no plan has it"));
+            return;
+        };
+        if known.subtask(task, index).is_none_or(|row| row.lease < Some(lease)) {
+            self.found.push(format!("{task}/{index} was handed out under lease {lease}, which nobody gave"));
+        }
+        if (&brief.subtask_id, &brief.key) != (&node.id, &node.key) {
+            self.found.push(format!("{task}/{index} was handed out as `{}`", brief.subtask_id));
+        }
+        let got: Vec<&str> = brief.dependencies.iter().map(|dependency| &*dependency.subtask_id).collect();
+        let plan = known.plan(task).into_iter();
+        let nodes = plan.flat_map(|plan| node.depends_on.iter().filter_map(|index| plan.node(*index)));
+        let expected: Vec<&str> = nodes.map(|node| &*node.id).collect();
+        if got != expected {
+            self.found.push(format!("{task}/{index} was handed {got:?}, and depends on {expected:?}"));
+        }
+        for (dependency, got) in node.depends_on.iter().zip(&brief.dependencies) {
+            let delivered = self.delivered.get(&(task, *dependency));
+            let state = known.subtask(task, *dependency).map(|row| row.state);
+            let said = match got.state() {
+                v1::SubtaskState::Completed => Some(SubtaskState::Completed),
+                v1::SubtaskState::Skipped => Some(SubtaskState::Skipped),
+                _ => None,
+            };
             // Nothing may be kept as nothing, or not at all.
-            let got = got.as_ref().filter(|body| !body.is_empty());
-            if (delivered.is_none() && !skipped) || got != expected {
+            let output = delivered.and_then(|delivered| delivered.output.clone()).unwrap_or_default();
+            if said != state || got.output != output {
                 self.found.push(format!(
-                    "{}/{} was handed {got:?} of dependency {dependency}, which delivered {delivered:?}",
-                    at.task, at.index
+                    "{task}/{index} was handed {got:?} of dependency {dependency}, which is {state:?} and \
+                     delivered {delivered:?}",
                 ));
             }
+        }
+    }
+
+    /// A client is shown what a subtask delivered.
+    pub fn shown(&mut self, task: TaskNo, index: Index, state: SubtaskState, body: &Bytes) {
+        let delivered = self.delivered.get(&(task, index));
+        let output = delivered.and_then(|delivered| delivered.output.clone()).unwrap_or_default();
+        if state == SubtaskState::Completed && (delivered.is_none() || *body != output) {
+            self.found.push(format!("{task}/{index} is shown with {body:?}; it delivered {delivered:?}"));
         }
     }
 

@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use downbeat_core::{command::WorkResult, event::AttemptError, id::LeaseAt, session::WorkerDeclaration};
+use downbeat_core::{id::LeaseAt, session::WorkerDeclaration};
+use downbeat_proto::v1::{self, result::Outcome};
 use tokio::time::Instant;
 
-use crate::sim::{World, audit::Offer, server::face::Brief};
+use crate::sim::{World, audit::Offer};
 
 /// Once it is calm, agents are quick.
 const CALM_WORK_MS: u64 = 500;
@@ -42,7 +43,7 @@ pub(super) struct Attempt {
     ack_at: Instant,
     progress_every: Option<Duration>,
     progress_at: Instant,
-    result: WorkResult,
+    result: Outcome,
 }
 
 impl Attempt {
@@ -50,16 +51,14 @@ impl Attempt {
     pub(super) fn begin(
         world: &Arc<World>,
         declaration: &WorkerDeclaration,
-        brief: &Brief,
+        at: LeaseAt,
+        brief: &v1::Brief,
         now: Instant,
     ) -> Attempt {
         let habits = &world.settings.habits;
-        let at = brief.at;
-        let declared = declaration.agents.iter().find(|agent| *agent.name == *brief.agent);
+        let declared = declaration.agents.iter().find(|agent| agent.name == brief.agent);
         let silence_ms = declared.and_then(|agent| agent.progress_timeout_ms).map(u64::from);
-        let bounded = brief.sla_ms.is_some()
-            || silence_ms.is_some()
-            || declared.is_some_and(|agent| agent.sla_ms.is_some());
+        let bounded = brief.deadline_ms > 0 || silence_ms.is_some();
         let work_ms = if world.is_calm() { CALM_WORK_MS } else { habits.work_ms };
         let later = |ms| now + Duration::from_millis(ms);
         let until = later(world.draw(|rng| rng.between(1, work_ms)));
@@ -131,7 +130,7 @@ impl Attempt {
     }
 
     /// The result, if it has to be sent on this stream. Whoever sends it admits the lease.
-    pub(super) fn take_result(&mut self) -> Option<WorkResult> {
+    pub(super) fn take_result(&mut self) -> Option<Outcome> {
         let due = matches!(self.stage, Stage::Finished) && !self.sent;
         if !due {
             return None;
@@ -170,18 +169,18 @@ impl Attempt {
 }
 
 /// What the agent will deliver: an output that nobody else would.
-fn result(world: &World, at: LeaseAt) -> WorkResult {
+fn result(world: &World, at: LeaseAt) -> Outcome {
     let habits = &world.settings.habits;
     let fails = world.strikes(|_| habits.fails);
     let for_good = world.strikes(|_| habits.fails_for_good);
     if fails || for_good {
-        let error = AttemptError { code: format!("LEASE_{}", at.lease), message: "simulated".into() };
-        return WorkResult::Failed { error, retryable: !for_good };
+        let error = v1::AttemptError { code: format!("LEASE_{}", at.lease), message: "simulated".into() };
+        return Outcome::Failed(v1::Failed { error: Some(error), retryable: !for_good });
     }
     let output = if world.draw(|rng| rng.per_mille(100)) {
         Bytes::new()
     } else {
         Bytes::from(format!("{{\"lease\":{},\"index\":{}}}", at.lease, at.index))
     };
-    WorkResult::Completed { output, artifacts: Vec::new() }
+    Outcome::Completed(v1::Completed { output, artifacts: Vec::new() })
 }

@@ -1,0 +1,436 @@
+//! A worker's session, over whatever carries its messages: reads what the worker says into inputs of the
+//! committer, and writes what the committer tells the worker. Decides nothing, and knows no socket.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use downbeat_core::{
+    command::{Command, Reply},
+    effect::Assignment,
+    id::{Index, LeaseAt, LeaseId, SessionNo, TaskNo, TenantNo},
+    limits,
+    reject::Reject,
+    session::WorkerDeclaration,
+    subtask::SubtaskState,
+};
+use downbeat_proto::v1::{self, session_request::Message as FromWorker, session_response::Message as ToWire};
+use futures::{Stream, StreamExt};
+use tokio::sync::mpsc;
+use tonic::Status;
+
+use crate::{
+    committer::{Connect, Input, ToWorker},
+    docs::Delivered,
+    engine::Engine,
+    failure::Failure,
+    replica::Held,
+    wire,
+};
+
+/// A stream that has not said hello by then is closed.
+const HELLO_WAIT: Duration = Duration::from_secs(10);
+/// Messages on their way into the socket: two are enough to keep it busy.
+const OUT_MAX: usize = 2;
+/// Beside the briefs, which credit bounds: acks, cancels, a drain.
+const LINK_SPARE: usize = 256;
+/// Outputs of dependencies that travel in one brief; beyond that they are fetched.
+const BRIEF_OUTPUT_BYTES: usize = 4 << 20;
+/// Briefs are gathered into messages of about this size.
+const ASSIGN_BYTES: usize = 1 << 20;
+
+/// Serves the sessions of one replica.
+#[derive(Clone)]
+pub struct Sessions {
+    engine: Engine,
+    /// Tells a session's streams apart, so that an old one's end does not close the new one.
+    generations: Arc<AtomicU64>,
+}
+
+/// A session that was taken up or opened, and whose stream is not connected yet.
+pub struct Accepted<I> {
+    engine: Engine,
+    generation: u64,
+    tenant: TenantNo,
+    declaration: Arc<WorkerDeclaration>,
+    opened: Opened,
+    incoming: I,
+}
+
+/// What goes out to the worker; the stream ends with it.
+pub type Responses = mpsc::Receiver<Result<v1::SessionResponse, Status>>;
+
+impl Sessions {
+    /// One for all streams of the replica.
+    pub fn new(engine: Engine) -> Sessions {
+        Sessions { engine, generations: Arc::new(AtomicU64::new(1)) }
+    }
+
+    /// Waits for the first message of a new stream, and takes up the session that it names or opens one. Drop
+    /// it when the worker is gone.
+    ///
+    /// # Errors
+    /// What the worker is told instead.
+    pub async fn accept<I>(&self, tenant: TenantNo, mut incoming: I) -> Result<Accepted<I>, Status>
+    where
+        I: Stream<Item = Result<v1::SessionRequest, Status>> + Unpin,
+    {
+        // Counted before the session is taken up: of two streams that claim it, the one that came later stays.
+        let generation = self.generations.fetch_add(1, Ordering::Relaxed);
+        let hello = hello(&mut incoming).await?;
+        let declaration = Arc::new(wire::session::declaration(&hello).map_err(super::error::status)?);
+        let opened = open(&self.engine, tenant, &declaration, hello.resume.as_ref()).await;
+        let opened = opened.map_err(super::error::status)?;
+        Ok(Accepted { engine: self.engine.clone(), generation, tenant, declaration, opened, incoming })
+    }
+}
+
+impl<I> Accepted<I>
+where
+    I: Stream<Item = Result<v1::SessionRequest, Status>> + Unpin,
+{
+    /// What to send to the worker, and the session itself, to be run to its end.
+    pub fn start(self) -> (Responses, impl Future<Output = ()>) {
+        let (out, responses) = mpsc::channel(OUT_MAX);
+        (responses, self.run(out))
+    }
+
+    async fn run(self, out: mpsc::Sender<Result<v1::SessionResponse, Status>>) {
+        let Accepted { engine, generation, tenant, declaration, opened, incoming } = self;
+        let (session, resumed, worker) = (opened.session, opened.resumed, declaration.worker.clone());
+        let slots = usize::try_from(declaration.slots).unwrap_or(usize::MAX);
+        let (link, told) = mpsc::channel(slots.saturating_mul(2).saturating_add(LINK_SPARE));
+        // Room for the first message is there: the channel is new.
+        let _ = out.try_send(Ok(message(ToWire::Welcome(welcome(&engine, &opened)))));
+        let connect = Connect { session, generation, tenant, declaration, holds: opened.holds, link };
+        if let Err(failure) = engine.send(Input::Connect(connect)).await {
+            let _ = out.send(Err(super::error::status(failure))).await;
+            return;
+        }
+        tracing::info!(%session, %worker, resumed, "a worker connected");
+        let refused = Refused::default();
+        let reader = Reader { engine: engine.clone(), session, refused: refused.clone() };
+        let writer = Writer { engine: engine.clone(), out, refused };
+        // Whichever side ends first ends the stream: the committer's, the worker's, the process's. In this order,
+        // so that the same messages give the same course: the writer waits for its socket soon, the reader may not.
+        tokio::select! {
+            biased;
+            () = writer.run(told) => {}
+            () = reader.run(incoming) => {}
+            () = engine.stop.cancelled() => {}
+        }
+        let _ = engine.send(Input::Disconnect { session, generation }).await;
+        tracing::info!(%session, "a worker's stream ended");
+    }
+}
+
+async fn hello<I>(incoming: &mut I) -> Result<v1::Hello, Status>
+where
+    I: Stream<Item = Result<v1::SessionRequest, Status>> + Unpin,
+{
+    let first = tokio::time::timeout(HELLO_WAIT, incoming.next()).await;
+    let first = first.map_err(|_| Status::deadline_exceeded("no Hello within 10 s"))?;
+    match first.transpose()?.and_then(|request| request.message) {
+        Some(FromWorker::Hello(hello)) => Ok(hello),
+        _ => {
+            Err(super::error::status(Failure::invalid("message", "the first message of a session is Hello")))
+        }
+    }
+}
+
+struct Opened {
+    session: SessionNo,
+    token: [u8; 16],
+    resumed: bool,
+    holds: Vec<Held>,
+    lost: Vec<LeaseAt>,
+}
+
+/// Takes up the session that the worker names, or opens a new one.
+async fn open(
+    engine: &Engine,
+    tenant: TenantNo,
+    declaration: &Arc<WorkerDeclaration>,
+    resume: Option<&v1::Resume>,
+) -> Result<Opened, Failure> {
+    let in_flight = resume.map(|resume| wire::session::leases(&resume.in_flight)).unwrap_or_default();
+    if let Some(resume) = resume
+        && let Ok(token) = uuid::Uuid::parse_str(&resume.token)
+    {
+        let session = SessionNo(resume.session_id);
+        let token = token.into_bytes();
+        let command = Command::ResumeSession { tenant, session, replica: engine.replica, token };
+        match engine.decide(command).await {
+            Ok(_) => return take_up(engine, session, token, &in_flight).await,
+            Err(Failure::Reject(Reject::SessionUnknown)) => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    let token = uuid::Uuid::now_v7().into_bytes();
+    let declaration = Arc::clone(declaration);
+    let command = Command::OpenSession { tenant, replica: engine.replica, token, declaration };
+    match engine.decide(command).await? {
+        Reply::Session(session) => {
+            Ok(Opened { session, token, resumed: false, holds: Vec::new(), lost: in_flight })
+        }
+        other => Err(Failure::Internal(format!("unexpected reply {other:?}"))),
+    }
+}
+
+/// A resumed worker keeps what both sides know of. What only the rows know was never received; what only the
+/// worker knows is no longer its own.
+async fn take_up(
+    engine: &Engine,
+    session: SessionNo,
+    token: [u8; 16],
+    in_flight: &[LeaseAt],
+) -> Result<Opened, Failure> {
+    let leased: Vec<LeaseAt> = engine.store.leases(&[session]).await?.into_iter().map(|(_, at)| at).collect();
+    let (holds, unsent): (Vec<LeaseAt>, Vec<LeaseAt>) =
+        leased.into_iter().partition(|at| in_flight.contains(at));
+    for at in unsent {
+        engine.decide(Command::Return { at }).await?;
+    }
+    let lost = in_flight.iter().filter(|at| !holds.contains(at)).copied().collect();
+    let tasks = holds.iter().map(|at| at.task).collect();
+    let plans = engine.docs.plans(&*engine.store, &tasks).await?;
+    let route = |at: LeaseAt| plans.get(&at.task)?.node(at.index).map(|node| node.route);
+    let holds = holds.into_iter().filter_map(|at| Some(Held { at, route: route(at)? })).collect();
+    Ok(Opened { session, token, resumed: true, holds, lost })
+}
+
+fn welcome(engine: &Engine, opened: &Opened) -> v1::Welcome {
+    let ms = |ms: u64| u32::try_from(ms).unwrap_or(u32::MAX);
+    v1::Welcome {
+        session_id: opened.session.0,
+        resume_token: uuid::Uuid::from_bytes(opened.token).to_string(),
+        resumed: opened.resumed,
+        heartbeat_interval_ms: ms(engine.liveness.heartbeat_interval_ms),
+        lease_ms: ms(engine.liveness.lease_ms),
+        grace_ms: ms(engine.policy.grace_ms),
+        assign_ack_ms: ms(engine.liveness.assign_ack_ms),
+        output_bytes_max: limits::OUTPUT_BYTES as u64,
+        lost: wire::session::lease_refs(&opened.lost),
+    }
+}
+
+fn message(message: ToWire) -> v1::SessionResponse {
+    v1::SessionResponse { message: Some(message) }
+}
+
+/// Results whose payload was not kept, and why: their acks say so.
+#[derive(Clone, Default)]
+struct Refused(Arc<Mutex<HashMap<LeaseId, String>>>);
+
+impl Refused {
+    fn add(&self, lease: LeaseId, message: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(lease, message);
+    }
+
+    fn take(&self, lease: LeaseId) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&lease)
+    }
+}
+
+struct Reader {
+    engine: Engine,
+    session: SessionNo,
+    refused: Refused,
+}
+
+impl Reader {
+    /// Until the worker's side ends, in whatever way.
+    async fn run(self, mut incoming: impl Stream<Item = Result<v1::SessionRequest, Status>> + Unpin) {
+        while let Some(Ok(request)) = incoming.next().await {
+            let Some(message) = request.message else { continue };
+            if let FromWorker::Goodbye(goodbye) = &message {
+                tracing::info!(session = %self.session, reason = %goodbye.reason, "a worker says goodbye");
+                let command = Command::ExpireSession { session: self.session, overdue: false };
+                if self.engine.decide(command).await.is_ok() {
+                    let _ = self.engine.send(Input::LookAtSessions).await;
+                }
+                return;
+            }
+            if let Some(input) = self.input(message)
+                && self.keep(input).await.is_err()
+            {
+                return;
+            }
+        }
+    }
+
+    /// Waits as long as it takes: the worker's results are not dropped because the database is away.
+    async fn keep(&self, input: Input) -> Result<(), ()> {
+        self.engine.inbox.send(input).await.map_err(drop)
+    }
+
+    fn input(&self, message: FromWorker) -> Option<Input> {
+        let session = self.session;
+        match message {
+            FromWorker::Heartbeat(beat) => {
+                Some(Input::Heartbeat { session, in_flight: wire::session::leases(&beat.in_flight) })
+            }
+            FromWorker::AssignAck(ack) => {
+                Some(Input::Acknowledge { session, leases: wire::session::leases(&ack.leases) })
+            }
+            FromWorker::Progress(progress) => {
+                let at = wire::session::lease(progress.lease.as_ref()?);
+                Some(Input::Progress { session, at, message: wire::session::progress(&progress) })
+            }
+            FromWorker::Results(results) => {
+                let mut taken = Vec::with_capacity(results.results.len());
+                for result in results.results {
+                    // One without a lease has nobody to be answered to.
+                    let Some((at, result, refused)) = wire::session::result(result) else { continue };
+                    if let Some(message) = refused {
+                        self.refused.add(at.lease, message);
+                    }
+                    taken.push((at, result));
+                }
+                Some(Input::Results { session, results: taken })
+            }
+            FromWorker::CancelAck(ack) => {
+                Some(Input::Freed { session, leases: wire::session::leases(&ack.leases) })
+            }
+            FromWorker::Hello(_) | FromWorker::Goodbye(_) => None,
+        }
+    }
+}
+
+struct Writer {
+    engine: Engine,
+    out: mpsc::Sender<Result<v1::SessionResponse, Status>>,
+    refused: Refused,
+}
+
+impl Writer {
+    /// Until the committer drops its end, or the worker does not read.
+    async fn run(self, mut told: mpsc::Receiver<ToWorker>) {
+        while let Some(what) = told.recv().await {
+            let sent = match what {
+                ToWorker::Assign(assignments) => self.assign(assignments).await,
+                ToWorker::Acks(acks) => {
+                    let acks = acks
+                        .into_iter()
+                        .map(|ack| {
+                            let refused = self.refused.take(ack.at.lease);
+                            wire::session::result_ack(ack, refused)
+                        })
+                        .collect();
+                    self.send(ToWire::ResultAcks(v1::ResultAcks { acks })).await
+                }
+                ToWorker::Cancel(leases, outcome) => {
+                    let leases = wire::session::lease_refs(&leases);
+                    let reason = wire::session::cancel_reason(outcome).into();
+                    self.send(ToWire::Cancel(v1::Cancel { leases, reason })).await
+                }
+                ToWorker::Drain => {
+                    self.send(ToWire::Drain(v1::Drain { reason: "asked by an operator".into() })).await
+                }
+            };
+            if sent.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn send(&self, what: ToWire) -> Result<(), ()> {
+        self.out.send(Ok(message(what))).await.map_err(drop)
+    }
+
+    /// Composes the briefs and sends them, several to a message. A brief that cannot be composed is left
+    /// out: without its ack it goes to the next worker.
+    async fn assign(&self, assignments: Vec<Assignment>) -> Result<(), ()> {
+        let mut briefs = Vec::with_capacity(assignments.len());
+        let mut bytes = 0;
+        for assignment in assignments {
+            let brief = match brief(&self.engine, &assignment).await {
+                Ok(brief) => brief,
+                Err(failure) => {
+                    tracing::warn!(lease_id = %assignment.at.lease, %failure, "cannot compose a brief");
+                    continue;
+                }
+            };
+            bytes += prost::Message::encoded_len(&brief);
+            briefs.push(brief);
+            if bytes >= ASSIGN_BYTES {
+                bytes = 0;
+                self.send(ToWire::Assign(v1::Assign { briefs: std::mem::take(&mut briefs) })).await?;
+            }
+        }
+        if briefs.is_empty() { Ok(()) } else { self.send(ToWire::Assign(v1::Assign { briefs })).await }
+    }
+}
+
+async fn brief(engine: &Engine, assignment: &Assignment) -> Result<v1::Brief, Failure> {
+    let at = assignment.at;
+    let record = engine.docs.record(&*engine.store, at.task).await?;
+    let record = record.ok_or_else(|| Failure::Internal(format!("task {} has no plan", at.task)))?;
+    let node = record.plan.node(at.index);
+    let node =
+        node.ok_or_else(|| Failure::Internal(format!("task {} has no subtask {}", at.task, at.index)))?;
+    let delivered = engine.docs.outputs(&*engine.store, at.task, &node.depends_on).await?;
+    let skipped = skipped(engine, at.task, &node.depends_on, &delivered).await?;
+    let mut room = BRIEF_OUTPUT_BYTES;
+    let mut dependencies = Vec::with_capacity(delivered.len());
+    for (index, output) in node.depends_on.iter().zip(delivered) {
+        let Some(dependency) = record.plan.node(*index) else { continue };
+        let output = output.unwrap_or_default();
+        let bytes = output.body.len();
+        let omitted = bytes > room;
+        room -= if omitted { 0 } else { bytes };
+        let state = if skipped.contains(index) { SubtaskState::Skipped } else { SubtaskState::Completed };
+        dependencies.push(v1::Dependency {
+            key: dependency.key.clone(),
+            subtask_id: dependency.id.clone(),
+            state: wire::subtask_state(state).into(),
+            output: if omitted { Bytes::new() } else { output.body },
+            artifacts: output.artifacts.into_iter().map(wire::artifact).collect(),
+            omitted,
+            output_bytes: bytes as u64,
+        });
+    }
+    Ok(v1::Brief {
+        lease: Some(wire::session::lease_ref(at)),
+        task_id: record.id.clone(),
+        subtask_id: node.id.clone(),
+        key: node.key.clone(),
+        agent: assignment.agent.to_string(),
+        attempt: u32::from(assignment.attempt),
+        input: node.input.as_ref().map(|input| text(input)).unwrap_or_default(),
+        dependencies,
+        context: wire::session::context(&record.request.metadata),
+        deadline_ms: assignment.deadline.map_or(0, |at| at.0),
+        priority: wire::priority(node.priority).into(),
+        title: record.request.title.clone(),
+        description: record.request.description.clone(),
+    })
+}
+
+fn text(json: &serde_json::value::RawValue) -> Bytes {
+    Bytes::copy_from_slice(json.get().as_bytes())
+}
+
+/// Which of the dependencies were skipped. Those that delivered something were not; only for others the rows
+/// have to be asked.
+async fn skipped(
+    engine: &Engine,
+    task: TaskNo,
+    indexes: &[Index],
+    delivered: &[Option<Delivered>],
+) -> Result<BTreeSet<Index>, Failure> {
+    if delivered.iter().all(Option::is_some) {
+        return Ok(BTreeSet::new());
+    }
+    let Some(record) = engine.store.task(task).await? else { return Ok(BTreeSet::new()) };
+    let is_skipped = |index: &&Index| {
+        record.subtasks.get(**index as usize).is_some_and(|sub| sub.state == SubtaskState::Skipped)
+    };
+    Ok(indexes.iter().filter(is_skipped).copied().collect())
+}
