@@ -163,7 +163,7 @@ impl Server {
                 return;
             }
         }
-        if !to.is_over() {
+        if !to.is_over() && !self.stop_faces.is_cancelled() {
             tap.evicted();
         }
     }

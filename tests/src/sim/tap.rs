@@ -12,7 +12,7 @@ use downbeat_proto::v1::{
 };
 use tokio::sync::mpsc;
 
-use super::{Plant, World, process::lock, worker::lease_at};
+use super::{Plant, World, audit::Stream, process::lock, worker::lease_at};
 
 /// One stream's tap; copies are the same.
 #[derive(Clone)]
@@ -20,10 +20,9 @@ pub(super) struct Tap(Arc<Inner>);
 
 struct Inner {
     world: Arc<World>,
-    replica: ReplicaNo,
-    stream: u64,
-    /// Known once the Welcome has passed.
-    session: Mutex<Option<SessionNo>>,
+    stream: Stream,
+    /// Whose it is, and since when: known once the Welcome has passed.
+    session: Mutex<Option<(SessionNo, u64)>>,
     forged: mpsc::Sender<v1::SessionResponse>,
 }
 
@@ -33,15 +32,16 @@ impl Tap {
         replica: ReplicaNo,
         forged: mpsc::Sender<v1::SessionResponse>,
     ) -> Tap {
-        let (world, stream) = (Arc::clone(world), world.number());
-        Tap(Arc::new(Inner { world, replica, stream, session: Mutex::default(), forged }))
+        let stream = Stream { number: world.number(), replica };
+        let world = Arc::clone(world);
+        Tap(Arc::new(Inner { world, stream, session: Mutex::default(), forged }))
     }
 
     /// The replica takes in what the worker says.
     pub(super) async fn inward(&self, request: &v1::SessionRequest) {
-        let Inner { world, replica, stream, .. } = &*self.0;
+        let Inner { world, stream, .. } = &*self.0;
         let Some(message) = &request.message else { return };
-        let session = *lock(&self.0.session);
+        let session = lock(&self.0.session).map(|(session, _)| session);
         if let FromWorker::Hello(v1::Hello { resume: Some(resume), .. }) = message {
             let in_flight = leases(&resume.in_flight);
             world.audit(|auditor| auditor.hello(*stream, SessionNo(resume.session_id), in_flight));
@@ -60,8 +60,8 @@ impl Tap {
         };
         let (now_ms, moment) = (world.elapsed_ms(), world.number());
         world.audit(|auditor| {
-            auditor.heard(session, *replica, now_ms);
-            auditor.heard_of(mentioned, moment);
+            auditor.heard(session, stream.replica, now_ms);
+            auditor.heard_of(mentioned, moment, now_ms);
             if matches!(message, FromWorker::Goodbye(_)) {
                 auditor.goodbye(session);
             }
@@ -93,19 +93,19 @@ impl Tap {
 
     /// The replica says something to the worker. False: it is not to arrive.
     pub(super) fn outward(&self, response: &v1::SessionResponse) -> bool {
-        let Inner { world, replica, stream, .. } = &*self.0;
+        let Inner { world, stream, .. } = &*self.0;
         match &response.message {
             Some(ToWorker::Welcome(welcome)) => {
                 let session = SessionNo(welcome.session_id);
-                *lock(&self.0.session) = Some(session);
+                *lock(&self.0.session) = Some((session, world.elapsed_ms()));
                 if welcome.resumed {
                     world.count(|tally| tally.resumed += 1);
                 }
-                world.note(|| format!("session {session} at {replica}: lost {:?}", welcome.lost));
+                world.note(|| format!("session {session} at {}: lost {:?}", stream.replica, welcome.lost));
                 let (now_ms, moment, lost) = (world.elapsed_ms(), world.number(), leases(&welcome.lost));
                 world.audit(|auditor| {
-                    auditor.heard(session, *replica, now_ms);
-                    auditor.welcome(*stream, welcome.resumed, &lost, moment);
+                    auditor.heard(session, stream.replica, now_ms);
+                    auditor.welcome(*stream, welcome.resumed, &lost, moment, now_ms);
                 });
             }
             Some(ToWorker::Assign(assign)) => world.audit(|auditor| {
@@ -120,10 +120,11 @@ impl Tap {
 
     /// The replica closed the stream, and not the worker.
     pub(super) fn evicted(&self) {
-        let Inner { world, replica, .. } = &*self.0;
-        let Some(session) = *lock(&self.0.session) else { return };
-        world.note(|| format!("replica {replica} closed the stream of session {session}"));
-        if world.audit(|auditor| auditor.belongs(session, *replica)) {
+        let Inner { world, stream, .. } = &*self.0;
+        let Some((session, since_ms)) = *lock(&self.0.session) else { return };
+        let now_ms = world.elapsed_ms();
+        world.note(|| format!("replica {} closed the stream of session {session}", stream.replica));
+        if world.audit(|auditor| auditor.closed(*stream, session, since_ms, now_ms)) {
             world.count(|tally| tally.evicted += 1);
         }
     }

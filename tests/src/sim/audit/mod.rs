@@ -20,6 +20,7 @@ use downbeat_core::{
     subtask::{Outcome, Subtask, SubtaskState},
     time::Time,
 };
+use downbeat_server::replica::Liveness;
 use downbeat_store::{Store, TaskRecord};
 use futures::FutureExt;
 
@@ -36,15 +37,35 @@ pub struct Auditor {
     /// Attempts that their worker lost without a word.
     forgotten: BTreeSet<LeaseId>,
     /// Attempts that a worker works on, as it said to the control plane, and was heard; since when.
-    heard_of: BTreeMap<LeaseId, u64>,
+    heard_of: BTreeMap<LeaseId, Heard>,
+    /// Whom a lease was given to, and when.
+    given: BTreeMap<LeaseId, (SessionNo, u64)>,
+    liveness: Liveness,
+    now_ms: u64,
     /// Streams whose worker named a session and what it works on, and was not welcomed yet.
     hellos: BTreeMap<u64, Hello>,
+    /// The newest stream on which a session was named to a replica.
+    newest: BTreeMap<(SessionNo, ReplicaNo), u64>,
     /// Attempts that a Hello did not name though its session held them.
     disowned: BTreeSet<LeaseId>,
     /// The database's clock jumps in this seed: times say nothing.
     clock_jumps: bool,
     digest: DefaultHasher,
     ends: Ends,
+}
+
+/// When something was heard first.
+#[derive(Clone, Copy)]
+struct Heard {
+    moment: u64,
+    ms: u64,
+}
+
+/// A worker's stream; numbered as they come to their replicas.
+#[derive(Clone, Copy, Debug)]
+pub struct Stream {
+    pub number: u64,
+    pub replica: ReplicaNo,
 }
 
 /// A worker's first words on a stream.
@@ -97,7 +118,11 @@ impl Auditor {
             promises: Promises::default(),
             forgotten: BTreeSet::new(),
             heard_of: BTreeMap::new(),
+            given: BTreeMap::new(),
+            liveness: settings.liveness,
+            now_ms: 0,
             hellos: BTreeMap::new(),
+            newest: BTreeMap::new(),
             disowned: BTreeSet::new(),
             clock_jumps,
             digest: DefaultHasher::new(),
@@ -132,6 +157,7 @@ impl Auditor {
         database_now: Time,
         began: u64,
     ) {
+        self.now_ms = now_ms;
         now_ms.hash(&mut self.digest);
         self.sessions.committed(changes, now_ms, database_now);
         for no in &changes.dead_sessions {
@@ -228,6 +254,7 @@ impl Auditor {
         }
         let news = old.is_none_or(|old| old.lease != row.lease || old.session != row.session);
         if let Some(session) = row.session.filter(|_| news) {
+            self.given.extend(row.lease.map(|lease| (lease, (session, self.now_ms))));
             match self.sessions.state(session) {
                 Some(SessionState::Open) => {}
                 state => say(format!("leased to session {session}, which is {state:?}")),
@@ -289,7 +316,7 @@ impl Auditor {
         let row = before.old.and_then(|old| old.subtasks.get(index as usize));
         let holder = row.and_then(|row| row.session);
         let unnamed = |hello: &Hello| Some(hello.session) == holder && !hello.in_flight.contains(&lease);
-        self.heard_of.get(&lease).is_some_and(|heard| *heard < before.began)
+        self.heard_of.get(&lease).is_some_and(|heard| heard.moment < before.began)
             && !self.forgotten.contains(&lease)
             && !self.disowned.contains(&lease)
             && !self.hellos.values().any(unnamed)
@@ -326,33 +353,62 @@ impl Auditor {
     }
 
     /// A replica took in that the session's worker works on these.
-    pub fn heard_of(&mut self, leases: impl IntoIterator<Item = LeaseId>, moment: u64) {
+    pub fn heard_of(&mut self, leases: impl IntoIterator<Item = LeaseId>, moment: u64, ms: u64) {
         for lease in leases {
-            self.heard_of.entry(lease).or_insert(moment);
+            self.heard_of.entry(lease).or_insert(Heard { moment, ms });
         }
     }
 
+    /// A replica closed a stream that its worker still stood at. True if the session is the replica's own; then it
+    /// must have had a reason.
+    pub fn closed(&mut self, stream: Stream, session: SessionNo, since_ms: u64, now_ms: u64) -> bool {
+        let Stream { number, replica } = stream;
+        let own = self.sessions.belongs(session, replica);
+        // The worker has come back meanwhile, as far as the replica can tell.
+        let replaced = self.newest.get(&(session, replica)).is_some_and(|newest| *newest > number);
+        let silent = self.sessions.may_close(session, now_ms);
+        if own && !replaced && !silent && !self.acknowledges_late(session, since_ms) {
+            let ms = now_ms - since_ms;
+            self.found.push(format!(
+                "replica {replica} closed the stream of its session {session} after {ms} ms, for no reason"
+            ));
+        }
+        own
+    }
+
+    /// Whether the worker did not take up in time what it was given on the stream. A replica begins to wait when it
+    /// begins to write the lease down, and may be busy for a part of the lease time until that is done.
+    fn acknowledges_late(&self, session: SessionNo, since_ms: u64) -> bool {
+        let busy_ms = self.liveness.lease_ms / 4;
+        let wait_ms = self.liveness.assign_ack_ms.saturating_sub(busy_ms);
+        self.given.iter().filter(|(_, (to, at_ms))| *to == session && *at_ms >= since_ms).any(
+            |(lease, (_, at_ms))| self.heard_of.get(lease).is_none_or(|heard| heard.ms >= at_ms + wait_ms),
+        )
+    }
+
     /// A replica took in whose worker comes back on a new stream, and what it works on.
-    pub fn hello(&mut self, stream: u64, session: SessionNo, in_flight: BTreeSet<LeaseId>) {
-        self.hellos.insert(stream, Hello { session, in_flight });
+    pub fn hello(&mut self, stream: Stream, session: SessionNo, in_flight: BTreeSet<LeaseId>) {
+        let newest = self.newest.entry((session, stream.replica)).or_insert(stream.number);
+        *newest = stream.number.max(*newest);
+        self.hellos.insert(stream.number, Hello { session, in_flight });
     }
 
     /// A replica answers: but for the lost ones, both sides know what the worker works on.
-    pub fn welcome(&mut self, stream: u64, resumed: bool, lost: &BTreeSet<LeaseId>, moment: u64) {
+    pub fn welcome(&mut self, stream: Stream, resumed: bool, lost: &BTreeSet<LeaseId>, moment: u64, ms: u64) {
         if let Some(hello) = self.answer(stream)
             && resumed
         {
-            self.heard_of(hello.in_flight.difference(lost).copied(), moment);
+            self.heard_of(hello.in_flight.difference(lost).copied(), moment, ms);
         }
     }
 
     /// The stream has ended. Its Hello may have been answered or not.
-    pub fn stream_over(&mut self, stream: u64) {
+    pub fn stream_over(&mut self, stream: Stream) {
         self.answer(stream);
     }
 
-    fn answer(&mut self, stream: u64) -> Option<Hello> {
-        let hello = self.hellos.remove(&stream)?;
+    fn answer(&mut self, stream: Stream) -> Option<Hello> {
+        let hello = self.hellos.remove(&stream.number)?;
         let current = self.current_leases().into_iter().filter(|(session, _)| *session == hello.session);
         let unnamed = current.map(|(_, at)| at.lease).filter(|lease| !hello.in_flight.contains(lease));
         self.disowned.extend(unnamed);
@@ -419,11 +475,6 @@ impl Auditor {
     /// All sessions, as of the last commit.
     pub fn sessions_by_state(&self) -> Vec<(SessionNo, SessionState)> {
         self.sessions.states()
-    }
-
-    /// Whether the session's stream belongs to this replica, as of the last commit.
-    pub fn belongs(&self, session: SessionNo, replica: ReplicaNo) -> bool {
-        self.sessions.belongs(session, replica)
     }
 
     /// What is not final, in words.

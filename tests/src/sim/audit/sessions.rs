@@ -113,6 +113,12 @@ impl Sessions {
         })
     }
 
+    /// Whether there is a reason to close the session's stream: its worker said goodbye, or nothing for too long.
+    pub(super) fn may_close(&self, session: SessionNo, now_ms: u64) -> bool {
+        let silent = |seen: &Seen| now_ms.saturating_sub(seen.heard_ms) >= self.lease_ms;
+        self.said_goodbye.contains(&session) || self.rows.get(&session).is_none_or(silent)
+    }
+
     /// Expired, or forgotten since.
     pub(super) fn is_over(&self, session: SessionNo) -> bool {
         self.state(session).is_none_or(|state| state == SessionState::Expired)
