@@ -62,7 +62,8 @@ async fn simulate(settings: Settings, traced: bool) -> Outcome {
             Err(error) => return failed(seed, format!("no database: {error}")),
         }
     } else {
-        let quirks = Quirks { lawless: world.has(Plant::NoLocks), routes_out_of_order: seed % 3 == 0 };
+        let quirks =
+            Quirks { lawless: world.has(Plant::NoLocks), routes_out_of_order: seed.is_multiple_of(3) };
         Arc::new(Database::with(world.clock(), quirks))
     };
     let cluster = Cluster::new(Arc::clone(&world), Arc::clone(&store));
