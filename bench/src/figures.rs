@@ -98,6 +98,15 @@ impl Figures {
         self.ceiling_per_s = Some(ceiling_per_s);
         self.ratio = Some(per_s / ceiling_per_s);
     }
+
+    /// Sets the median and the 99th percentile of the hops; gives the median.
+    pub(crate) fn hops(&mut self, hops_ms: Vec<f64>) -> f64 {
+        let hops = sorted(hops_ms);
+        let median = quantile(&hops, 0.5);
+        self.hop_ms_p50 = Some(median);
+        self.hop_ms_p99 = Some(quantile(&hops, 0.99));
+        median
+    }
 }
 
 impl Cost {

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use downbeat_sdk::{
     Client, ListTasks, Plan, SubmitTask, Subtask,
-    proto::{self, Outcome, SubtaskState, TaskStatus},
+    proto::{self, Outcome, Priority, SubtaskState, TaskStatus},
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::{sync::watch, task::JoinHandle};
@@ -154,13 +154,28 @@ pub(crate) async fn closed(
     at_once: usize,
     plan: impl Fn(usize) -> Plan,
 ) -> Result<f64> {
+    closed_at(Priority::Normal, clients, ids, at_once, plan).await
+}
+
+/// As [`closed`], with tasks of that priority.
+///
+/// # Errors
+/// The first that any of them meets.
+pub(crate) async fn closed_at(
+    priority: Priority,
+    clients: &[Client],
+    ids: &[String],
+    at_once: usize,
+    plan: impl Fn(usize) -> Plan,
+) -> Result<f64> {
     let prefix = common_prefix(ids);
     let lookout = Lookout::new(clients[0].clone(), prefix);
     let begin = Instant::now();
     let one = |(n, id): (usize, &String)| {
-        let (client, plan, lookout, id) = (&clients[n % clients.len()], plan(n), &lookout, id.clone());
+        let (client, lookout, id) = (&clients[n % clients.len()], &lookout, id.clone());
+        let task = SubmitTask::new(&id).priority(priority).plan(plan(n)).execute();
         async move {
-            start(client, &id, plan).await?;
+            client.submit(task).await?;
             lookout.ended(&id).await
         }
     };

@@ -31,11 +31,8 @@ pub(super) async fn run(lab: &Lab) -> Result<Vec<Figures>> {
     let ended = bed.usage().await?;
     let checked = run::check(&client, &ids).await?;
     ensure!(checked.hops_ms.len() == ids.len() * (LENGTH - 1), "{} hops were found", checked.hops_ms.len());
-    let hops = sorted(checked.hops_ms);
-    let median = quantile(&hops, 0.5);
+    let median = figures.hops(checked.hops_ms);
     figures.subtasks = Some(checked.subtasks as u64);
-    figures.hop_ms_p50 = Some(median);
-    figures.hop_ms_p99 = Some(quantile(&hops, 0.99));
     figures.commit_ms = Some(commit_ms);
     figures.round_trip_ms = Some(round_trip_ms);
     figures.hop_ratio = Some(median / (commit_ms + round_trip_ms));

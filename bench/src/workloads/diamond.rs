@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 
 use crate::{
     bed::{Bed, Crew},
-    figures::{Cost, Figures, quantile, sorted},
+    figures::{Cost, Figures},
     lab::Lab,
     run,
 };
@@ -31,12 +31,11 @@ pub(super) async fn run(lab: &Lab) -> Result<Vec<Figures>> {
     figures.cost = Some(Cost::between(&began, &bed.usage().await?, subtasks));
     let checked = run::check(&clients[0], &ids).await?;
     ensure!(checked.subtasks as u64 == subtasks, "{} subtasks were found", checked.subtasks);
-    let hops = sorted(checked.hops_ms);
+    let hops = checked.hops_ms;
     bed.stop().await?;
     figures.throughput(subtasks, seconds, (before + ceiling.per_s().await?) / 2.0);
     ceiling.close().await?;
     figures.tasks_per_s = Some(ids.len() as f64 / seconds);
-    figures.hop_ms_p50 = Some(quantile(&hops, 0.5));
-    figures.hop_ms_p99 = Some(quantile(&hops, 0.99));
+    figures.hops(hops);
     Ok(vec![figures])
 }

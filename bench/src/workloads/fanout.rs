@@ -8,7 +8,7 @@ use downbeat_sdk::{
     ExecuteTask, ListTasks, SubmitTask,
     proto::{Priority, TaskStatus},
 };
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::TryStreamExt;
 
 use crate::{
     bed::{Bed, Crew},
@@ -143,7 +143,9 @@ async fn beside(lab: &Lab, name: &'static str, variant: &str, beside: Beside) ->
     let (begin, mut rounds, mut ids) = (Instant::now(), 0, Vec::new());
     loop {
         let more = run::ids(&format!("{name}{rounds}"), lab.pick(20, 2));
-        closed_high(&client, &more, |_| run::wide("noop", subtasks)).await?;
+        // Ahead of everything else in line.
+        let clients = std::slice::from_ref(&client);
+        run::closed_at(Priority::High, clients, &more, AT_ONCE, |_| run::wide("noop", subtasks)).await?;
         ids.extend(more);
         rounds += 1;
         if begin.elapsed() >= length {
@@ -163,25 +165,6 @@ async fn beside(lab: &Lab, name: &'static str, variant: &str, beside: Beside) ->
     figures.throughput(count, seconds, (before + ceiling.per_s().await?) / 2.0);
     ceiling.close().await?;
     Ok(figures)
-}
-
-/// As [`run::closed`], ahead of everything else in line.
-async fn closed_high(
-    client: &downbeat_sdk::Client,
-    ids: &[String],
-    plan: impl Fn(usize) -> downbeat_sdk::Plan,
-) -> Result<()> {
-    let (run, _) = ids[0].rsplit_once('-').unwrap_or_default();
-    let lookout = run::Lookout::new(client.clone(), format!("{run}-"));
-    let one = |(n, id): (usize, &String)| {
-        let (task, lookout, id) =
-            (SubmitTask::new(id).priority(Priority::High).plan(plan(n)), &lookout, id.clone());
-        async move {
-            client.submit(task.execute()).await?;
-            lookout.ended(&id).await
-        }
-    };
-    stream::iter(ids.iter().enumerate().map(one)).buffer_unordered(AT_ONCE).try_collect().await
 }
 
 /// Puts subtasks in line that are ready and wait; gives how many.

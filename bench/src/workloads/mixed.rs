@@ -11,7 +11,7 @@ use super::diamond::AGENTS;
 use crate::{
     bed::{Bed, Crew},
     database::{STATISTICS_DELAY_S, Table},
-    figures::{Cost, Figures, quantile, sorted},
+    figures::{Cost, Figures},
     lab::Lab,
     run,
     worker::Brief,
@@ -55,14 +55,13 @@ pub(super) async fn run(lab: &Lab) -> Result<Vec<Figures>> {
     figures.tables = growth(&tables, bed.database.tables().await?);
 
     let sample: Vec<String> = ids.iter().step_by(ids.len().div_ceil(CHECKED)).cloned().collect();
-    let hops = sorted(run::check(&client, &sample).await?.hops_ms);
+    let hops = run::check(&client, &sample).await?.hops_ms;
     run::check_ended(&client, "mixed-", ids.len()).await?;
     bed.stop().await?;
     figures.throughput(subtasks, seconds, (before + ceiling.per_s().await?) / 2.0);
     ceiling.close().await?;
     figures.tasks_per_s = Some(ids.len() as f64 / seconds);
-    figures.hop_ms_p50 = Some(quantile(&hops, 0.5));
-    figures.hop_ms_p99 = Some(quantile(&hops, 0.99));
+    figures.hops(hops);
     Ok(vec![figures])
 }
 

@@ -47,14 +47,13 @@ pub(super) async fn run(lab: &Lab) -> Result<Vec<Figures>> {
         let subtasks = (ids.len() * STEPS) as u64;
         figures.cost = Some(Cost::between(&began, &bed.usage().await?, subtasks));
         let checked = run::check(&client, &ids).await?;
-        let hops = sorted(checked.hops_ms);
+        let hops = checked.hops_ms;
         bed.stop().await?;
         figures.throughput(subtasks, seconds, (before + ceiling.per_s().await?) / 2.0);
         figures.tasks_per_s = Some(ids.len() as f64 / seconds);
         figures.task_ms_p50 = Some(quantile(&took, 0.5));
         figures.task_ms_p95 = Some(quantile(&took, 0.95));
-        figures.hop_ms_p50 = Some(quantile(&hops, 0.5));
-        figures.hop_ms_p99 = Some(quantile(&hops, 0.99));
+        figures.hops(hops);
         all.push(figures);
     }
     ceiling.close().await?;
