@@ -11,6 +11,13 @@ use bytes::Bytes;
 use downbeat_core::id::{SessionNo, TenantNo};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use utoipa::{
+    IntoParams, PartialSchema,
+    openapi::{
+        Required,
+        path::{Parameter, ParameterBuilder, ParameterIn},
+    },
+};
 
 use super::error::Error;
 use crate::{
@@ -56,6 +63,32 @@ impl<S: Send + Sync> FromRequestParts<S> for SubtaskPath {
         check::names(&task, Some(&subtask))?;
         Ok(SubtaskPath { task, subtask })
     }
+}
+
+impl IntoParams for TaskPath {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![named("task_id", "Percent-encoded")]
+    }
+}
+
+impl IntoParams for SubtaskPath {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![
+            named("task_id", "Percent-encoded"),
+            named("subtask_id", "The full id or the key, percent-encoded"),
+        ]
+    }
+}
+
+/// A part of the path, as the OpenAPI document tells it.
+fn named(name: &str, description: &str) -> Parameter {
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Path)
+        .required(Required::True)
+        .description(Some(description))
+        .schema(Some(String::schema()))
+        .build()
 }
 
 /// `{name}` of an agent.

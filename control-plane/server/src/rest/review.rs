@@ -43,10 +43,7 @@ async fn act(
     post,
     path = "/tasks/{task_id}/subtasks/{subtask_id}/retry",
     tag = "review",
-    params(
-        ("task_id" = String, Path, description = "Percent-encoded"),
-        ("subtask_id" = String, Path, description = "The full id or the key, percent-encoded"),
-    ),
+    params(SubtaskPath),
     responses(
         (status = 200, description = "In line again", body = SubtaskChanged),
         Unknown,
@@ -71,10 +68,7 @@ async fn retry(
     post,
     path = "/tasks/{task_id}/subtasks/{subtask_id}/skip",
     tag = "review",
-    params(
-        ("task_id" = String, Path, description = "Percent-encoded"),
-        ("subtask_id" = String, Path, description = "The full id or the key, percent-encoded"),
-    ),
+    params(SubtaskPath),
     request_body = Option<ReasonBody>,
     responses(
         (status = 200, description = "Skipped", body = SubtaskChanged),
@@ -100,10 +94,7 @@ async fn skip(
     post,
     path = "/tasks/{task_id}/subtasks/{subtask_id}/fail",
     tag = "review",
-    params(
-        ("task_id" = String, Path, description = "Percent-encoded"),
-        ("subtask_id" = String, Path, description = "The full id or the key, percent-encoded"),
-    ),
+    params(SubtaskPath),
     request_body = Option<ReasonBody>,
     responses(
         (status = 200, description = "Failed", body = SubtaskChanged),
@@ -129,10 +120,7 @@ async fn fail(
     post,
     path = "/tasks/{task_id}/subtasks/{subtask_id}/complete",
     tag = "review",
-    params(
-        ("task_id" = String, Path, description = "Percent-encoded"),
-        ("subtask_id" = String, Path, description = "The full id or the key, percent-encoded"),
-    ),
+    params(SubtaskPath),
     request_body = CompleteBody,
     responses(
         (status = 200, description = "Completed", body = SubtaskChanged),
@@ -158,10 +146,7 @@ async fn complete(
     post,
     path = "/tasks/{task_id}/subtasks/{subtask_id}/release",
     tag = "review",
-    params(
-        ("task_id" = String, Path, description = "Percent-encoded"),
-        ("subtask_id" = String, Path, description = "The full id or the key, percent-encoded"),
-    ),
+    params(SubtaskPath),
     responses(
         (status = 200, description = "Goes on", body = SubtaskChanged),
         Unknown,
@@ -186,10 +171,7 @@ async fn release(
     post,
     path = "/tasks/{task_id}/subtasks/{subtask_id}/route",
     tag = "review",
-    params(
-        ("task_id" = String, Path, description = "Percent-encoded"),
-        ("subtask_id" = String, Path, description = "The full id or the key, percent-encoded"),
-    ),
+    params(SubtaskPath),
     request_body = RouteBody,
     responses(
         (status = 200, description = "Sent there", body = Routed),

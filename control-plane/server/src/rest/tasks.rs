@@ -64,7 +64,7 @@ async fn orchestrate(
     post,
     path = "/execute/{task_id}",
     tag = "tasks",
-    params(("task_id" = String, Path, description = "Percent-encoded")),
+    params(TaskPath),
     request_body = Option<ExecuteBody>,
     responses(
         (status = 200, description = "Runs", body = TaskChanged),
@@ -117,7 +117,7 @@ async fn list(
     path = "/tasks/{task_id}",
     tag = "tasks",
     params(
-        ("task_id" = String, Path, description = "Percent-encoded"),
+        TaskPath,
         ("outputs" = Option<bool>, Query, description = "`false` leaves outputs and artifacts out"),
     ),
     responses((status = 200, description = "The task", body = Task), Unknown, Failures)
@@ -140,7 +140,7 @@ async fn task(
     post,
     path = "/tasks/{task_id}/cancel",
     tag = "tasks",
-    params(("task_id" = String, Path, description = "Percent-encoded")),
+    params(TaskPath),
     request_body = Option<ReasonBody>,
     responses(
         (status = 200, description = "Cancelled", body = TaskChanged),
@@ -167,7 +167,7 @@ async fn cancel(
     post,
     path = "/tasks/{task_id}/pause",
     tag = "tasks",
-    params(("task_id" = String, Path, description = "Percent-encoded")),
+    params(TaskPath),
     responses(
         (status = 200, description = "Paused", body = TaskChanged),
         Unknown,
@@ -194,7 +194,7 @@ async fn pause(
     path = "/tasks/{task_id}/events",
     tag = "tasks",
     params(
-        ("task_id" = String, Path, description = "Percent-encoded"),
+        TaskPath,
         ("after" = Option<u64>, Query, description = "Number of the last event seen; from the first unless given"),
         ("page_size" = Option<u32>, Query, description = "1 to 1,000; 200 unless given", minimum = 1, maximum = 1000),
     ),
@@ -216,10 +216,7 @@ async fn events(
     get,
     path = "/tasks/{task_id}/subtasks/{subtask_id}/output",
     tag = "tasks",
-    params(
-        ("task_id" = String, Path, description = "Percent-encoded"),
-        ("subtask_id" = String, Path, description = "The full id or the key, percent-encoded"),
-    ),
+    params(SubtaskPath),
     responses((status = 200, description = "The output", body = Output), Unknown, Failures)
 )]
 async fn output(
