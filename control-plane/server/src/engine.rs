@@ -56,7 +56,7 @@ pub struct Submission {
     pub metadata: Bytes,
     pub deadline: Option<Time>,
     pub due_at: Option<Time>,
-    /// `None`: the planner decomposes the request.
+    /// Passes [`Plan::check`]. `None`: the planner decomposes the request.
     pub plan: Option<Vec<Draft>>,
     /// Start it at once, in mode auto.
     pub execute: bool,
@@ -95,7 +95,6 @@ impl Engine {
             Some(drafts) => drafts,
             None => self.decompose(&request).await?,
         };
-        Plan::check(&drafts).map_err(Failure::Invalid)?;
         let plan = self.build(request.tenant, &request.id, request.priority, &drafts).await?;
         let served = if request.execute { Some(self.served(&plan).await?) } else { None };
         let submit = Submit {
@@ -163,7 +162,9 @@ impl Engine {
             metadata: &request.metadata,
             agents: &agents,
         };
-        self.planner.plan(&asked).await.map_err(Failure::Invalid)
+        let drafts = self.planner.plan(&asked).await.map_err(Failure::Invalid)?;
+        Plan::check(&drafts).map_err(Failure::Invalid)?;
+        Ok(drafts)
     }
 
     async fn build(
