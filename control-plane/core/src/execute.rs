@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     command::Reply,
-    flow::{arrive, end_task, enter, line_up, record_state, shift},
+    flow::{arrive, end_task, enter, line_up, record_state, release, shift},
     id::{Index, RouteNo, TaskNo},
     reject::Reject,
     rows::Rows,
@@ -62,10 +62,7 @@ fn hold_or_start(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, index: Index,
     match state {
         SubtaskState::Pending if pending == 0 => arrive(rows, frame, task, index),
         SubtaskState::Ready | SubtaskState::Blocked if held => arrive(rows, frame, task, index),
-        SubtaskState::Waiting if !held => {
-            shift(rows, frame, task, index, Happening::Arrive);
-            record_state(rows, frame, task, index, "released");
-        }
+        SubtaskState::Waiting if !held => release(rows, frame, task, index),
         SubtaskState::Ready | SubtaskState::Blocked => line_up(rows, frame, task, index),
         SubtaskState::Pending
         | SubtaskState::Waiting

@@ -65,6 +65,13 @@ pub(crate) fn arrive(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, index: In
     }
 }
 
+/// Lets a subtask that waits to be released go on.
+pub(crate) fn release(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, index: Index) {
+    rows.subtask_mut(task, index).held = false;
+    shift(rows, frame, task, index, Happening::Arrive);
+    record_state(rows, frame, task, index, "released");
+}
+
 /// Tells the dependents that one more dependency is done.
 pub(crate) fn unblock_dependents(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, index: Index) {
     let plan = rows.plan(task).expect("a loaded subtask has its plan");

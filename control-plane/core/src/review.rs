@@ -2,7 +2,7 @@
 
 use crate::{
     command::{Action, Reply},
-    flow::{record_state, shift, skip_downstream, unblock_dependents},
+    flow::{self, record_state, shift, skip_downstream, unblock_dependents},
     id::{Index, RouteNo, TaskNo},
     reject::Reject,
     rows::Rows,
@@ -126,9 +126,7 @@ fn release(
 ) -> Result<(), Reject> {
     match state {
         SubtaskState::Waiting => {
-            rows.subtask_mut(task, index).held = false;
-            shift(rows, frame, task, index, Happening::Arrive);
-            record_state(rows, frame, task, index, "released");
+            flow::release(rows, frame, task, index);
             Ok(())
         }
         SubtaskState::Pending => {
