@@ -191,13 +191,14 @@ async fn take_up(
     token: [u8; 16],
     in_flight: &[LeaseAt],
 ) -> Result<Opened, Failure> {
-    let leased: Vec<LeaseAt> = engine.store.leases(&[session]).await?.into_iter().map(|(_, at)| at).collect();
-    let (holds, unsent): (Vec<LeaseAt>, Vec<LeaseAt>) =
-        leased.into_iter().partition(|at| in_flight.contains(at));
-    for at in unsent {
+    let leases = engine.store.leases(&[session]).await?;
+    let leased: BTreeSet<LeaseAt> = leases.into_iter().map(|(_, at)| at).collect();
+    let known: BTreeSet<LeaseAt> = in_flight.iter().copied().collect();
+    for &at in leased.difference(&known) {
         engine.decide(Command::Return { at }).await?;
     }
-    let lost = in_flight.iter().filter(|at| !holds.contains(at)).copied().collect();
+    let lost = in_flight.iter().filter(|at| !leased.contains(at)).copied().collect();
+    let holds: Vec<LeaseAt> = leased.intersection(&known).copied().collect();
     let tasks = holds.iter().map(|at| at.task).collect();
     let plans = engine.docs.plans(&*engine.store, &tasks).await?;
     let route = |at: LeaseAt| plans.get(&at.task)?.node(at.index).map(|node| node.route);
