@@ -211,7 +211,7 @@ impl Committer {
             let (due, sick) = self.replica.due(self.now(), room);
             batch.extend(due);
             for session in sick {
-                tracing::warn!(%session, "a worker does not acknowledge what it is sent; closing its stream");
+                tracing::warn!(%session, "a worker is silent, or does not acknowledge what it is sent; closing its stream");
                 self.evict(session);
             }
             self.commit(&mut writer, &mut batch).await;
@@ -420,7 +420,7 @@ impl Committer {
                 Outbound::Revoke { session, at, outcome } => elsewhere.push((session, at, outcome)),
                 Outbound::Drain { session } => self.tell(session, ToWorker::Drain),
                 Outbound::Evict { session } => self.evict(session),
-                Outbound::Changed { task, .. } => {
+                Outbound::Changed { task } => {
                     self.watch.changed(task);
                     changed.push(task);
                 }

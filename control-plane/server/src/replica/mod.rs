@@ -51,8 +51,6 @@ pub enum Outbound {
     /// New events of a task.
     Changed {
         task: TaskNo,
-        events: u64,
-        finished: bool,
     },
     /// Somebody is in line whom no seat here could take: other replicas may want to know.
     Unplaced {
@@ -324,9 +322,7 @@ impl Replica {
                     }
                 }
                 Effect::Wake { at, wake } => self.timers.arm(at, wake),
-                Effect::Changed { task, events, finished } => {
-                    out.push(Outbound::Changed { task, events, finished });
-                }
+                Effect::Changed { task, .. } => out.push(Outbound::Changed { task }),
                 Effect::SeatGone { session } => self.roster.doubt(session),
             }
         }
