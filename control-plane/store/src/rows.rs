@@ -96,7 +96,17 @@ fn mode_from_number(number: u8) -> Option<Mode> {
 /// session_no, outcome, wake_at, since`
 pub(crate) fn subtask(cells: &mut dyn Cells) -> Result<(TaskNo, Index, Subtask)> {
     let (task, index) = place(cells)?;
-    let row = Subtask {
+    Ok((task, index, row(cells)?))
+}
+
+/// As [`subtask`]; `None` where the task is null.
+pub(crate) fn subtask_or_none(cells: &mut dyn Cells) -> Result<Option<(TaskNo, Index, Subtask)>> {
+    let Some(task) = cells.integer()? else { return Ok(None) };
+    Ok(Some((TaskNo(task), cells.number()?, row(cells)?)))
+}
+
+fn row(cells: &mut dyn Cells) -> Result<Subtask> {
+    Ok(Subtask {
         state: cells.state(SubtaskState::from_number)?,
         route: RouteNo(cells.long()?),
         priority: cells.state(Priority::from_number)?,
@@ -111,8 +121,7 @@ pub(crate) fn subtask(cells: &mut dyn Cells) -> Result<(TaskNo, Index, Subtask)>
         outcome: cells.integer()?.map(outcome).transpose()?,
         wake_at: cells.time()?,
         since: Time(cells.long()?),
-    };
-    Ok((task, index, row))
+    })
 }
 
 fn outcome(number: i64) -> Result<Outcome> {

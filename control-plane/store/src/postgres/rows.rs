@@ -88,6 +88,12 @@ impl<'a> Arrays<'a> {
         self
     }
 
+    /// These and then those.
+    fn and(mut self, more: Arrays<'a>) -> Arrays<'a> {
+        self.0.extend(more.0);
+        self
+    }
+
     /// A value that holds for all rows.
     pub(super) fn all(mut self, value: impl ToSql + Sync + Send + 'a) -> Arrays<'a> {
         self.0.push(Box::new(value));
@@ -130,7 +136,12 @@ pub(super) fn by_name(tasks: &[Task]) -> Vec<&Task> {
     sorted
 }
 
-pub(super) fn new_tasks<'a>(tasks: &'a [&'a Task]) -> Result<Arrays<'a>> {
+/// What `create` writes, table by table; the tasks are those of the changes, [by name](by_name).
+pub(super) fn create<'a>(tasks: &'a [&'a Task], changes: &'a Changes) -> Result<Arrays<'a>> {
+    Ok(new_tasks(tasks)?.and(new_plans(&changes.new_plans)?).and(new_subtasks(&changes.new_subtasks)?))
+}
+
+fn new_tasks<'a>(tasks: &'a [&'a Task]) -> Result<Arrays<'a>> {
     let events: Result<Vec<i64>> = tasks.iter().map(|task| long(task.events)).collect();
     Ok(Arrays::default()
         .of(tasks, |task| task.no.0)
@@ -155,7 +166,15 @@ pub(super) fn new_tasks<'a>(tasks: &'a [&'a Task]) -> Result<Arrays<'a>> {
         .of(tasks, |task| task.reason.as_str()))
 }
 
-pub(super) fn tasks(tasks: &[Task]) -> Result<Arrays<'_>> {
+/// What `advance` writes, table by table.
+pub(super) fn advance(changes: &Changes) -> Result<Arrays<'_>> {
+    Ok(tasks(&changes.tasks)?
+        .and(subtasks(&changes.subtasks)?)
+        .and(outputs(&changes.outputs)?)
+        .and(history(changes)?))
+}
+
+fn tasks(tasks: &[Task]) -> Result<Arrays<'_>> {
     let events: Result<Vec<i64>> = tasks.iter().map(|task| long(task.events)).collect();
     Ok(Arrays::default()
         .of(tasks, |task| task.no.0)
@@ -176,7 +195,7 @@ pub(super) fn tasks(tasks: &[Task]) -> Result<Arrays<'_>> {
         .of(tasks, |task| task.reason.as_str()))
 }
 
-pub(super) fn new_plans(plans: &[NewPlan]) -> Result<Arrays<'_>> {
+fn new_plans(plans: &[NewPlan]) -> Result<Arrays<'_>> {
     let requests: Result<Vec<_>> = plans.iter().map(|new| rows::request(&new.request)).collect();
     let nodes: Result<Vec<_>> = plans.iter().map(|new| rows::encode(new.plan.nodes())).collect();
     let (requests, nodes) = (requests?, nodes?);
@@ -190,7 +209,7 @@ pub(super) fn new_plans(plans: &[NewPlan]) -> Result<Arrays<'_>> {
         .array(nodes))
 }
 
-pub(super) fn subtasks(subtasks: &[SubtaskRow]) -> Result<Arrays<'_>> {
+fn subtasks(subtasks: &[SubtaskRow]) -> Result<Arrays<'_>> {
     Ok(Arrays::default()
         .of(subtasks, |sub| sub.task.0)
         .ints(subtasks, |sub| sub.index)?
@@ -210,11 +229,11 @@ pub(super) fn subtasks(subtasks: &[SubtaskRow]) -> Result<Arrays<'_>> {
         .of(subtasks, |sub| sub.row.since.0))
 }
 
-pub(super) fn new_subtasks(new: &[SubtaskRow]) -> Result<Arrays<'_>> {
+fn new_subtasks(new: &[SubtaskRow]) -> Result<Arrays<'_>> {
     Ok(subtasks(new)?.of(new, |sub| sub.tenant.0))
 }
 
-pub(super) fn outputs(outputs: &[Output]) -> Result<Arrays<'_>> {
+fn outputs(outputs: &[Output]) -> Result<Arrays<'_>> {
     let bytes: usize = outputs.iter().map(|output| output.body.len()).sum();
     if bytes > STATEMENT_BYTES {
         return Err(StoreError::Refused(format!("{bytes} bytes of outputs in one batch")));
@@ -231,7 +250,7 @@ pub(super) fn outputs(outputs: &[Output]) -> Result<Arrays<'_>> {
 
 /// The day is that of the events, or of the task's birth where the clock was set back since: a reader may
 /// rely on no event being in an older partition than that.
-pub(super) fn history(changes: &Changes) -> Result<Arrays<'_>> {
+fn history(changes: &Changes) -> Result<Arrays<'_>> {
     let heads = changes.new_tasks.iter().chain(&changes.tasks);
     let births: BTreeMap<TaskNo, Time> = heads.map(|task| (task.no, task.created_at)).collect();
     let history = &changes.history;

@@ -42,8 +42,8 @@ macro_rules! statements {
 }
 
 statements! {
-    lock_sessions share_sessions lock_tasks lock_hinted load_subtasks load_whole draw
-    insert_tasks update_tasks insert_plans insert_subtasks update_subtasks insert_outputs insert_history
+    lock_sessions share_sessions lock_tasks lock_hinted load_whole load_subtasks
+    create advance
     insert_sessions update_sessions delete_sessions upsert_agents
 }
 
@@ -200,15 +200,14 @@ async fn load(client: &Client, statements: &Statements, begin: &str, reads: &Rea
     // A batch that changes any session locks all it looks at for a change: one statement, so one order.
     let held = if changing.is_empty() { &sessions[..] } else { &[] };
     let changed = if changing.is_empty() { &[] } else { &sessions[..] };
-    let (begun, held, changed, named, hinted, placed, whole, drawn) = futures::join!(
+    let (begun, held, changed, named, hinted, whole, placed) = futures::join!(
         client.batch_execute(begin),
         query(client, &statements.share_sessions, held.is_empty(), [&held]),
         query(client, &statements.lock_sessions, changed.is_empty(), [&changed, changing]),
         query(client, &statements.lock_tasks, tasks.is_empty() && ids.is_empty(), [tasks, tenants, ids]),
         query(client, &statements.lock_hinted, hinted.is_empty(), [hinted]),
-        query(client, &statements.load_subtasks, places.is_empty(), [&place_tasks, &place_indexes]),
         query(client, &statements.load_whole, whole.is_empty(), [whole]),
-        query(client, &statements.draw, false, []),
+        query(client, &statements.load_subtasks, false, [&place_tasks, &place_indexes]),
     );
     begun?;
     let mut into = Rows::default();
@@ -221,16 +220,22 @@ async fn load(client: &Client, statements: &Statements, begin: &str, reads: &Rea
         locked.insert(task.no);
         into.load_task(task);
     }
-    for row in placed?.iter().chain(&whole?) {
+    for row in &whole? {
         let (task, index, row) = arrays::one(row, |cells| rows::subtask(cells))?;
+        into.load_subtask(task, index, row);
+    }
+    let mut drawn = None;
+    for row in &placed? {
+        let (now, stamp, place) = arrays::one(row, |cells| {
+            Ok((Time(cells.long()?), cells.long()?, rows::subtask_or_none(cells)?))
+        })?;
+        drawn = Some((now, stamp));
         // Hinted, and its task is locked elsewhere: what was read may change under us.
-        if locked.contains(&task) {
+        if let Some((task, index, row)) = place.filter(|(task, _, _)| locked.contains(task)) {
             into.load_subtask(task, index, row);
         }
     }
-    let drawn = drawn?;
-    let row = drawn.first().ok_or_else(|| StoreError::Corrupt("the clock gave no row".into()))?;
-    let (now, stamp) = arrays::one(row, |cells| Ok((Time(cells.long()?), cells.long()?)))?;
+    let (now, stamp) = drawn.ok_or_else(|| StoreError::Corrupt("the clock gave no row".into()))?;
     Ok(Loaded { now, stamp, rows: into })
 }
 
@@ -244,30 +249,23 @@ async fn query<const N: usize>(
     if skip { Ok(Vec::new()) } else { client.query(statement, &params).await }
 }
 
-/// The second round trip: every change, table by table, and the commit.
+/// The second round trip: every change and the commit. What a hop changes is one statement: each costs both
+/// sides a message and a wake-up.
 async fn write(client: &Client, statements: &Statements, changes: &Changes, stamp: i64) -> Result<()> {
     let tasks_by_name = arrays::by_name(&changes.new_tasks);
     let agents_by_name = arrays::last_said(&changes.agents);
-    let new_tasks = arrays::new_tasks(&tasks_by_name)?;
-    let tasks = arrays::tasks(&changes.tasks)?;
-    let new_plans = arrays::new_plans(&changes.new_plans)?;
-    let new_subtasks = arrays::new_subtasks(&changes.new_subtasks)?;
-    let subtasks = arrays::subtasks(&changes.subtasks)?;
-    let outputs = arrays::outputs(&changes.outputs)?;
-    let history = arrays::history(changes)?;
+    let create = arrays::create(&tasks_by_name, changes)?;
+    let advance = arrays::advance(changes)?;
+    let advanced =
+        changes.tasks.len() + changes.subtasks.len() + changes.outputs.len() + changes.history.len();
     let new_sessions = arrays::new_sessions(&changes.new_sessions)?.all(stamp);
     let sessions = arrays::sessions(&changes.sessions).all(stamp);
     let dead_sessions = arrays::dead_sessions(&changes.dead_sessions);
     let agents = arrays::agents(&agents_by_name)?;
     let pipe = Pipe { client, failed: AtomicBool::new(false) };
-    let (a, b, c, d, e, f, g, h, i, j, k, end) = futures::join!(
-        pipe.send(&statements.insert_tasks, tasks_by_name.len(), &new_tasks),
-        pipe.send(&statements.update_tasks, changes.tasks.len(), &tasks),
-        pipe.send(&statements.insert_plans, changes.new_plans.len(), &new_plans),
-        pipe.send(&statements.insert_subtasks, changes.new_subtasks.len(), &new_subtasks),
-        pipe.send(&statements.update_subtasks, changes.subtasks.len(), &subtasks),
-        pipe.send(&statements.insert_outputs, changes.outputs.len(), &outputs),
-        pipe.send(&statements.insert_history, changes.history.len(), &history),
+    let (a, b, c, d, e, f, end) = futures::join!(
+        pipe.send(&statements.create, changes.new_tasks.len(), &create),
+        pipe.send(&statements.advance, advanced, &advance),
         pipe.send(&statements.insert_sessions, changes.new_sessions.len(), &new_sessions),
         pipe.send(&statements.update_sessions, changes.sessions.len(), &sessions),
         pipe.send(&statements.delete_sessions, changes.dead_sessions.len(), &dead_sessions),
@@ -275,10 +273,7 @@ async fn write(client: &Client, statements: &Statements, changes: &Changes, stam
         pipe.end(),
     );
     // The first one says why; after it the server refuses the others, and takes the commit for a rollback.
-    [a, b, c, d, e, f, g, h, i, j, k, end]
-        .into_iter()
-        .collect::<std::result::Result<(), Error>>()
-        .map_err(error::of_commit)
+    [a, b, c, d, e, f, end].into_iter().collect::<std::result::Result<(), Error>>().map_err(error::of_commit)
 }
 
 /// Statements that are all sent before the first answer comes.
