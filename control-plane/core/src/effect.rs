@@ -21,8 +21,6 @@ pub enum Effect {
     Queued(Queued),
     /// Something waits for this time.
     Wake { at: Time, wake: Wake },
-    /// The task has new events, up to this number.
-    Changed { task: TaskNo, events: u64, finished: bool },
     /// A seat's session is not open on this replica any more.
     SeatGone { session: SessionNo },
 }

@@ -185,7 +185,7 @@ impl Rows {
     }
 
     /// What is to be done after the commit, and what is to be written for it.
-    pub fn into_changes(mut self) -> (Changes, Vec<Effect>) {
+    pub fn into_changes(self) -> (Changes, Vec<Effect>) {
         let mut changes = Changes {
             new_plans: self.new_plans,
             outputs: self.outputs,
@@ -194,11 +194,6 @@ impl Rows {
         };
         for (task, events) in self.events {
             let head = &self.tasks[&task].row;
-            self.effects.push(Effect::Changed {
-                task,
-                events: head.events,
-                finished: head.status.is_terminal(),
-            });
             changes.history.push(History { tenant: head.tenant, task, events });
         }
         for ((task, index), slot) in self.subtasks {

@@ -12,7 +12,7 @@ use std::{
 use downbeat_core::{
     command::{Command, Reply, Verdict, WorkResult},
     effect::Assignment,
-    id::{LeaseAt, RouteNo, SessionNo},
+    id::{LeaseAt, RouteNo, SessionNo, TaskNo},
     session::WorkerDeclaration,
     subtask::Outcome,
 };
@@ -276,21 +276,21 @@ impl Committer {
             Input::Sessions(look) => {
                 let (asked, out) = self.replica.reconcile(&look);
                 commands = asked;
-                self.act(out);
+                self.act(out, Vec::new());
             }
             Input::LookAtSessions => self.hint(Hint::LookAtSessions),
             Input::InLine(routes) => self.replica.look_again(routes),
             Input::Leases(look) => {
                 let (asked, out) = self.replica.reconcile_leases(&look, now);
                 commands = asked;
-                self.act(out);
+                self.act(out, Vec::new());
             }
             Input::Revoked(revoked) => {
                 let here = |(session, at, outcome): Revoked| {
                     self.replica.has(session).then(|| self.replica.revoke(session, at, outcome)).flatten()
                 };
                 let out = revoked.into_iter().filter_map(here).collect();
-                self.act(out);
+                self.act(out, Vec::new());
             }
         }
         batch.extend(commands);
@@ -320,7 +320,9 @@ impl Committer {
                     let placed = step.out.iter().any(|out| matches!(out, Outbound::Assign(_)));
                     self.more_to_place = placed && self.replica.has_placeable();
                     self.answer(std::mem::take(batch), step.replies);
-                    self.act(step.out);
+                    let changed = step.history.iter().map(|more| more.task).collect();
+                    self.act(step.out, changed);
+                    self.watch.committed(step.history);
                     break;
                 }
                 Err(error) => {
@@ -405,10 +407,11 @@ impl Committer {
         }
     }
 
-    fn act(&mut self, out: Vec<Outbound>) {
+    /// Sends what follows from a batch; the tasks it changed are told to the other replicas.
+    fn act(&mut self, out: Vec<Outbound>, changed: Vec<TaskNo>) {
         let mut assigns: BTreeMap<SessionNo, Vec<Assignment>> = BTreeMap::new();
         let mut cancels: BTreeMap<(SessionNo, Outcome), Vec<LeaseAt>> = BTreeMap::new();
-        let (mut unplaced, mut changed, mut elsewhere) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut unplaced, mut elsewhere) = (Vec::new(), Vec::new());
         for outbound in out {
             match outbound {
                 Outbound::Assign(assignment) => {
@@ -420,10 +423,6 @@ impl Committer {
                 Outbound::Revoke { session, at, outcome } => elsewhere.push((session, at, outcome)),
                 Outbound::Drain { session } => self.tell(session, ToWorker::Drain),
                 Outbound::Evict { session } => self.evict(session),
-                Outbound::Changed { task } => {
-                    self.watch.changed(task);
-                    changed.push(task);
-                }
                 Outbound::Unplaced { route } => unplaced.push(route),
             }
         }

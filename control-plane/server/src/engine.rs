@@ -31,7 +31,7 @@ use crate::{
     planner::{PlanRequest, Planner},
     registry::Registry,
     replica::Liveness,
-    view::{AgentView, EventPage, EventView, Executed, Health, Submitted, TaskView, WorkerView},
+    view::{AgentView, EventPage, Executed, Health, Submitted, TaskView, WorkerView},
     watch::Watch,
 };
 
@@ -39,8 +39,6 @@ use crate::{
 const COMMIT_WAIT: Duration = Duration::from_secs(10);
 /// Events read at once when a whole history is put together.
 const EVENTS_PAGE: u32 = 10_000;
-/// A watcher looks for itself this often, in case nobody tells it.
-const WATCH_POLL: Duration = Duration::from_secs(2);
 
 /// A request to plan a task, checked field by field at the wire.
 #[derive(Clone, Debug)]
@@ -339,54 +337,17 @@ impl Engine {
         limit: u32,
     ) -> Result<EventPage, Failure> {
         let (task, record) = self.find(tenant, id).await?;
-        self.page(task, &record, after, limit).await
-    }
-
-    /// As [`events`](Engine::events), and waits until there is one, or the task has ended.
-    ///
-    /// # Errors
-    /// `NotFound`, `Unavailable`.
-    pub async fn next_events(
-        &self,
-        tenant: TenantNo,
-        id: &str,
-        after: u64,
-        limit: u32,
-    ) -> Result<EventPage, Failure> {
-        let (task, record) = self.find(tenant, id).await?;
-        let mut changed = self.watch.subscribe(task);
-        loop {
-            let page = self.page(task, &record, after, limit).await?;
-            if page.end || !page.events.is_empty() {
-                return Ok(page);
-            }
-            // Both a hint and the poll lead to another look; only the look decides.
-            let _ = tokio::time::timeout(WATCH_POLL, changed.changed()).await;
-        }
-    }
-
-    async fn page(
-        &self,
-        task: TaskNo,
-        record: &PlanRecord,
-        after: u64,
-        limit: u32,
-    ) -> Result<EventPage, Failure> {
         let mut events = self.store.events(task, after, limit).await?;
         events.truncate(limit as usize);
-        let mut end = events
-            .last()
-            .is_some_and(|event| matches!(event.what, What::Task { status, .. } if status.is_terminal()));
-        if events.is_empty() {
-            let head = self.store.task(task).await?;
-            end = head.is_some_and(|head| head.task.status.is_terminal() && head.task.events <= after);
-        }
-        let named = |event: downbeat_core::event::Event| {
-            let node = event.what.index().and_then(|index| record.plan.node(index));
-            let (subtask_id, key) = node.map(|n| (n.id.clone(), n.key.clone())).unwrap_or_default();
-            EventView { event, subtask_id, key }
-        };
-        Ok(EventPage { events: events.into_iter().map(named).collect(), end })
+        let ended = events.is_empty() && self.has_ended(task, after).await?;
+        let page = EventPage::new(events, &record);
+        Ok(EventPage { end: page.end || ended, ..page })
+    }
+
+    /// Whether the task is final, and its last event not above `after`.
+    pub(crate) async fn has_ended(&self, task: TaskNo, after: u64) -> Result<bool, Failure> {
+        let head = self.store.task(task).await?;
+        Ok(head.is_some_and(|head| head.task.status.is_terminal() && head.task.events <= after))
     }
 
     /// All agents ever registered, by name.
@@ -470,7 +431,11 @@ impl Engine {
         Ok(self.store.ping().await?)
     }
 
-    async fn find(&self, tenant: TenantNo, id: &str) -> Result<(TaskNo, Arc<PlanRecord>), Failure> {
+    pub(crate) async fn find(
+        &self,
+        tenant: TenantNo,
+        id: &str,
+    ) -> Result<(TaskNo, Arc<PlanRecord>), Failure> {
         let unknown = || Failure::NotFound { what: "task", name: id.to_owned() };
         let task = self.docs.named(&*self.store, tenant, id).await?.ok_or_else(unknown)?;
         let record = self.docs.record(&*self.store, task).await?.ok_or_else(unknown)?;

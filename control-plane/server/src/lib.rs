@@ -10,6 +10,7 @@ pub mod config;
 pub mod docs;
 pub mod engine;
 pub mod failure;
+pub mod follow;
 pub mod grpc;
 pub mod planner;
 pub mod process;

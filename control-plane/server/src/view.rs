@@ -209,6 +209,21 @@ pub struct EventPage {
     pub end: bool,
 }
 
+impl EventPage {
+    /// Events of one task, with the names of its plan.
+    pub fn new(events: Vec<Event>, record: &PlanRecord) -> EventPage {
+        let end = events
+            .last()
+            .is_some_and(|event| matches!(event.what, What::Task { status, .. } if status.is_terminal()));
+        let named = |event: Event| {
+            let node = event.what.index().and_then(|index| record.plan.node(index));
+            let (subtask_id, key) = node.map(|n| (n.id.clone(), n.key.clone())).unwrap_or_default();
+            EventView { event, subtask_id, key }
+        };
+        EventPage { events: events.into_iter().map(named).collect(), end }
+    }
+}
+
 /// An accepted (or existing) task.
 #[derive(Clone, Debug)]
 pub struct Submitted {

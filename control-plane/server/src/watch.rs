@@ -1,38 +1,150 @@
-//! Wakes those who follow a task. Only a hint: they look for themselves.
+//! What was committed a moment ago to the tasks that somebody follows. Only a help: who misses something here
+//! finds it in the store.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    collections::{BTreeMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use downbeat_core::id::TaskNo;
+use downbeat_core::{event::Event, id::TaskNo, rows::History};
 use tokio::sync::watch;
 
-/// Followers by task, woken in this order.
+/// Events kept of one task: enough for who reads as fast as they come.
+const TAIL_EVENTS_MAX: usize = 256;
+
+/// Followers by task.
 #[derive(Debug, Default)]
-pub struct Watch(Mutex<BTreeMap<TaskNo, watch::Sender<()>>>);
+pub struct Watch(Mutex<BTreeMap<TaskNo, watch::Sender<Tail>>>);
+
+/// The newest events of a task that this replica committed, without gap.
+#[derive(Debug, Default)]
+pub(crate) struct Tail {
+    events: VecDeque<Event>,
+    /// How often somebody else said that there is more in the store.
+    pub(crate) hints: u64,
+}
+
+/// What a [`Tail`] knows of the events above a number.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Newer {
+    /// Consecutive, from the next one on.
+    Events(Vec<Event>),
+    None,
+    /// There are some, and the first of them are not here.
+    Gap,
+}
 
 impl Watch {
     /// Changes whenever the task may have new events.
-    pub fn subscribe(&self, task: TaskNo) -> watch::Receiver<()> {
-        let mut followed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn subscribe(&self, task: TaskNo) -> watch::Receiver<Tail> {
+        let mut followed = self.followed();
         followed.retain(|_, sender| sender.receiver_count() > 0);
-        followed.entry(task).or_insert_with(|| watch::channel(()).0).subscribe()
+        followed.entry(task).or_insert_with(|| watch::channel(Tail::default()).0).subscribe()
     }
 
-    /// The task may have new events.
-    pub fn changed(&self, task: TaskNo) {
-        let followed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sender) = followed.get(&task) {
-            sender.send_replace(());
+    /// These are durable now. Told in the order of the commits.
+    pub(crate) fn committed(&self, history: Vec<History>) {
+        let followed = self.followed();
+        for more in history {
+            if let Some(sender) = followed.get(&more.task) {
+                sender.send_modify(|tail| tail.add(more.events));
+            }
+        }
+    }
+
+    /// The task may have new events in the store.
+    pub(crate) fn changed(&self, task: TaskNo) {
+        if let Some(sender) = self.followed().get(&task) {
+            sender.send_modify(|tail| tail.hints += 1);
         }
     }
 
     /// Any task may have.
-    pub fn all_changed(&self) {
-        let followed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for sender in followed.values() {
-            sender.send_replace(());
+    pub(crate) fn all_changed(&self) {
+        for sender in self.followed().values() {
+            sender.send_modify(|tail| tail.hints += 1);
         }
+    }
+
+    fn followed(&self) -> MutexGuard<'_, BTreeMap<TaskNo, watch::Sender<Tail>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tail {
+    fn add(&mut self, events: Vec<Event>) {
+        let next = self.events.back().map(|last| last.number + 1);
+        if next != events.first().map(|first| first.number) {
+            // Another replica has written in between.
+            self.events.clear();
+        }
+        self.events.extend(events);
+        let excess = self.events.len().saturating_sub(TAIL_EVENTS_MAX);
+        self.events.drain(..excess);
+    }
+
+    /// Events numbered above `after`, at most `limit`.
+    pub(crate) fn newer(&self, after: u64, limit: u32) -> Newer {
+        let (Some(first), Some(last)) = (self.events.front(), self.events.back()) else { return Newer::None };
+        if last.number <= after {
+            Newer::None
+        } else if first.number > after + 1 {
+            Newer::Gap
+        } else {
+            let newer = self.events.iter().filter(|event| event.number > after);
+            Newer::Events(newer.take(limit as usize).cloned().collect())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use downbeat_core::{event::What, id::TenantNo, task::TaskStatus, time::Time};
+
+    use super::*;
+
+    const TASK: TaskNo = TaskNo(7);
+
+    fn events(numbers: std::ops::RangeInclusive<u64>) -> Vec<Event> {
+        let what = What::Task { status: TaskStatus::Running, reason: String::new() };
+        numbers.map(|number| Event { number, at: Time(0), what: what.clone() }).collect()
+    }
+
+    fn history(numbers: std::ops::RangeInclusive<u64>) -> Vec<History> {
+        vec![History { tenant: TenantNo(1), task: TASK, events: events(numbers) }]
+    }
+
+    #[test]
+    fn what_follows_without_gap_is_read_from_memory() {
+        let watch = Watch::default();
+        let followed = watch.subscribe(TASK);
+        assert_eq!(followed.borrow().newer(0, 10), Newer::None);
+        watch.committed(history(3..=4));
+        watch.committed(history(5..=6));
+        assert_eq!(followed.borrow().newer(2, 10), Newer::Events(events(3..=6)));
+        assert_eq!(followed.borrow().newer(4, 1), Newer::Events(events(5..=5)));
+        assert_eq!(followed.borrow().newer(6, 10), Newer::None);
+        assert_eq!(followed.borrow().newer(1, 10), Newer::Gap);
+    }
+
+    #[test]
+    fn what_another_replica_wrote_in_between_is_a_gap() {
+        let watch = Watch::default();
+        let followed = watch.subscribe(TASK);
+        watch.committed(history(3..=4));
+        watch.committed(history(7..=7));
+        assert_eq!(followed.borrow().newer(4, 10), Newer::Gap);
+        assert_eq!(followed.borrow().newer(6, 10), Newer::Events(events(7..=7)));
+    }
+
+    #[test]
+    fn the_tail_is_bounded() {
+        let watch = Watch::default();
+        let followed = watch.subscribe(TASK);
+        let last = TAIL_EVENTS_MAX as u64 + 10;
+        watch.committed(history(1..=last));
+        assert_eq!(followed.borrow().newer(9, 1), Newer::Gap);
+        assert_eq!(followed.borrow().newer(10, 1), Newer::Events(events(11..=11)));
+        assert_eq!(followed.borrow().newer(10, u32::MAX), Newer::Events(events(11..=last)));
     }
 }

@@ -14,6 +14,7 @@ use downbeat_core::{
 use downbeat_server::{
     engine::{Engine, Submission},
     failure::Failure,
+    follow::Follower,
     view::TaskView,
 };
 
@@ -97,17 +98,27 @@ impl Client {
         let (mut after, mut end) = (0, !self.follows);
         while !end {
             let limit = self.world.draw(|rng| u32::try_from(rng.between(1, 20)).unwrap_or(1));
-            let next = move |engine: Engine, id: String| async move {
-                engine.next_events(TENANT, &id, after, limit).await
+            let pages = self.world.draw(|rng| rng.between(1, 8));
+            let follow = move |engine: Engine, id: String| async move {
+                let mut follower = Follower::new(&engine, TENANT, &id, after, limit).await?;
+                let (mut events, mut end) = (Vec::new(), false);
+                for _ in 0..pages {
+                    let page = follower.next().await?;
+                    events.extend(page.events.into_iter().map(|view| view.event));
+                    end = page.end;
+                    if end {
+                        break;
+                    }
+                }
+                Ok::<_, Failure>((events, end))
             };
-            let Some(Ok(page)) = self.call(next).await else {
+            let Some(Ok((events, ended))) = self.call(follow).await else {
                 self.world.pause(100, 1_000).await;
                 continue;
             };
-            let events = page.events.into_iter().map(|view| view.event).collect::<Vec<_>>();
-            self.world.audit(|auditor| auditor.followed(task, after, &events, page.end));
+            self.world.audit(|auditor| auditor.followed(task, after, &events, ended));
             after += events.len() as u64;
-            end = page.end;
+            end = ended;
         }
     }
 

@@ -219,7 +219,6 @@ impl World {
                 format!("wake {name} {:+}", self.ahead_ms(*at))
             }
             Effect::SeatGone { session } => format!("gone {}", self.worker(*session)),
-            Effect::Changed { .. } => return None,
         })
     }
 }

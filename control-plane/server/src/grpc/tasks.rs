@@ -1,22 +1,24 @@
 //! `TaskService`: submit, execute and follow tasks.
 
-use downbeat_core::{id::TenantNo, task::TaskStatus};
+use downbeat_core::task::TaskStatus;
 use downbeat_proto::v1::{
     self as pb,
     task_service_server::{TaskService, TaskServiceServer},
 };
 use futures::{Stream, StreamExt, TryStreamExt, stream, stream::BoxStream};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::{answer, error::status, tenant};
 use crate::{
     engine::Engine,
     failure::{Failure, RETRY_AFTER_MS},
+    follow::Follower,
     view::EventPage,
     wire::{check, proto, request, words::Word},
 };
 
-/// Events read at once for a watcher.
+/// Events read at once for a follower.
 const WATCH_PAGE: u32 = 200;
 
 /// The service, ready to be routed.
@@ -108,11 +110,9 @@ impl TaskService for TaskFace {
         let tenant = tenant(&request);
         let request = request.into_inner();
         request::watch(&request).map_err(status)?;
-        // The first look is here, so that an unknown task is an answer and not a broken stream.
-        let (id, after) = (request.task_id, request.after);
-        let first = self.engine.events(tenant, &id, after, WATCH_PAGE).await.map_err(status)?;
-        let watcher = Watcher { engine: self.engine.clone(), tenant, id, after, end: false };
-        Ok(Response::new(watcher.events(first).boxed()))
+        let (id, after) = (&request.task_id, request.after);
+        let follower = Follower::new(&self.engine, tenant, id, after, WATCH_PAGE).await.map_err(status)?;
+        Ok(Response::new(events(follower, self.engine.stop.clone()).boxed()))
     }
 
     async fn list_events(
@@ -138,48 +138,27 @@ impl TaskService for TaskFace {
     }
 }
 
-/// A watcher, and the page it has already read.
-type Step = (Watcher, Option<EventPage>);
-
-/// Follows one task, page by page, as fast as the client reads.
-struct Watcher {
-    engine: Engine,
-    tenant: TenantNo,
-    id: String,
-    after: u64,
-    end: bool,
-}
-
-impl Watcher {
-    /// Ends after the final event. A client that goes away only drops the stream.
-    fn events(self, first: EventPage) -> impl Stream<Item = Result<pb::WatchTaskResponse, Status>> {
-        let pages = stream::try_unfold((self, Some(first)), |(watcher, ready)| watcher.step(ready));
-        let told = |page: EventPage| {
-            let told = |event| Ok(pb::WatchTaskResponse { event: Some(proto::event(&event)) });
-            stream::iter(page.events.into_iter().map(told))
-        };
-        pages.map_ok(told).try_flatten()
-    }
-
-    /// The next page and what follows it.
-    async fn step(mut self, ready: Option<EventPage>) -> Result<Option<(EventPage, Step)>, Status> {
-        let page = match ready {
-            Some(page) => page,
-            None if self.end => return Ok(None),
-            None => self.next().await.map_err(status)?,
-        };
-        self.end = page.end;
-        self.after = page.events.last().map_or(self.after, |last| last.event.number);
-        Ok(Some((page, (self, None))))
-    }
-
-    async fn next(&self) -> Result<EventPage, Failure> {
-        tokio::select! {
-            page = self.engine.next_events(self.tenant, &self.id, self.after, WATCH_PAGE) => page,
-            () = self.engine.stop.cancelled() => Err(Failure::Unavailable {
+/// A task's events, page by page, as fast as the client reads. Ends after the final event; a client that goes
+/// away only drops the stream.
+fn events(
+    follower: Follower,
+    stop: CancellationToken,
+) -> impl Stream<Item = Result<pb::WatchTaskResponse, Status>> {
+    let pages = stream::try_unfold((Some(follower), stop), async |(follower, stop)| -> Result<_, Status> {
+        let Some(mut follower): Option<Follower> = follower else { return Ok(None) };
+        let page = stop.run_until_cancelled(follower.next()).await.unwrap_or_else(|| {
+            Err(Failure::Unavailable {
                 message: "this control plane is stopping; watch again from the last event".into(),
                 retry_after_ms: RETRY_AFTER_MS,
-            }),
-        }
-    }
+            })
+        });
+        let page = page.map_err(status)?;
+        let more = (!page.end).then_some(follower);
+        Ok(Some((page, (more, stop))))
+    });
+    let told = |page: EventPage| {
+        let told = |event| Ok(pb::WatchTaskResponse { event: Some(proto::event(&event)) });
+        stream::iter(page.events.into_iter().map(told))
+    };
+    pages.map_ok(told).try_flatten()
 }

@@ -16,7 +16,7 @@ use std::{
 use downbeat_core::{
     command::Command,
     effect::{Assignment, Effect, Queued, Wake},
-    id::{LeaseAt, LeaseId, ReplicaNo, RouteNo, SessionNo, TaskNo},
+    id::{LeaseAt, LeaseId, ReplicaNo, RouteNo, SessionNo},
     policy::Policy,
     session::{Session, SessionState},
     subtask::Outcome,
@@ -47,10 +47,6 @@ pub enum Outbound {
     /// Close the session's stream: it lives elsewhere or no more.
     Evict {
         session: SessionNo,
-    },
-    /// New events of a task.
-    Changed {
-        task: TaskNo,
     },
     /// Somebody is in line whom no seat here could take: other replicas may want to know.
     Unplaced {
@@ -322,7 +318,6 @@ impl Replica {
                     }
                 }
                 Effect::Wake { at, wake } => self.timers.arm(at, wake),
-                Effect::Changed { task, .. } => out.push(Outbound::Changed { task }),
                 Effect::SeatGone { session } => self.roster.doubt(session),
             }
         }

@@ -17,7 +17,7 @@ use downbeat_core::{
     plan::Plan,
     reads::{Reads, reads, task_of},
     reject::Reject,
-    rows::Changes,
+    rows::{Changes, History},
     session::Seat,
     time::Frame,
 };
@@ -48,6 +48,8 @@ pub struct Step {
     /// In the order of the commands.
     pub replies: Vec<Result<Reply, Failure>>,
     pub out: Vec<Outbound>,
+    /// What happened, task by task; one that several batches changed comes once for each.
+    pub history: Vec<History>,
 }
 
 impl Replica {
@@ -64,24 +66,22 @@ impl Replica {
         commands: &[Command],
         now: Mono,
     ) -> Result<Step, StoreError> {
-        let mut step = Step::default();
         let mut poisoned = vec![None; commands.len()];
         let mut conflicts = 0;
         loop {
             let batch = self.prepare(store, docs, commands).await?;
             match self.attempt(writer, &batch, commands, &mut poisoned, now).await {
-                Ok(Some((replies, effects))) => {
-                    step.replies = replies;
-                    learn(docs, commands, &step.replies);
+                Ok(Some(Decided { replies, changes, effects })) => {
+                    learn(docs, commands, &replies);
                     self.line.missed(&missed(&batch.hints, &effects), now);
-                    step.out = self.absorb(effects, now);
-                    return Ok(step);
+                    let out = self.absorb(effects, now);
+                    return Ok(Step { replies, out, history: changes.history });
                 }
                 Ok(None) => {}
                 Err(StoreError::Conflict(_)) if conflicts < CONFLICTS_MAX => conflicts += 1,
                 Err(StoreError::Refused(message)) => {
                     if commands.len() <= 1 {
-                        return Ok(Step { replies: vec![Err(Failure::Poison(message))], ..step });
+                        return Ok(Step { replies: vec![Err(Failure::Poison(message))], ..Step::default() });
                     }
                     return self.one_by_one(store, writer, docs, commands, now).await;
                 }
@@ -105,6 +105,7 @@ impl Replica {
             let step = alone.await?;
             all.replies.extend(step.replies);
             all.out.extend(step.out);
+            all.history.extend(step.history);
         }
         Ok(all)
     }
@@ -156,20 +157,15 @@ impl Replica {
         commands: &[Command],
         poisoned: &mut [Option<String>],
         now: Mono,
-    ) -> Result<Option<(Vec<Result<Reply, Failure>>, Vec<Effect>)>, StoreError> {
+    ) -> Result<Option<Decided>, StoreError> {
         let loaded = writer.load(&batch.reads).await?;
         self.see_time(loaded.now, now);
         let decided = decide(self, loaded, batch, commands, poisoned);
-        let Some((replies, changes, effects)) = decided else {
-            writer.rollback().await;
-            return Ok(None);
-        };
-        if changes.is_empty() {
-            writer.rollback().await;
-        } else {
-            writer.commit(&changes).await?;
+        match &decided {
+            Some(decided) if !decided.changes.is_empty() => writer.commit(&decided.changes).await?,
+            Some(_) | None => writer.rollback().await,
         }
-        Ok(Some((replies, effects)))
+        Ok(decided)
     }
 }
 
@@ -202,7 +198,12 @@ struct Batch {
     reads: Reads,
 }
 
-type Decided = (Vec<Result<Reply, Failure>>, Changes, Vec<Effect>);
+/// What the core says to a batch.
+struct Decided {
+    replies: Vec<Result<Reply, Failure>>,
+    changes: Changes,
+    effects: Vec<Effect>,
+}
 
 fn decide(
     replica: &Replica,
@@ -235,7 +236,7 @@ fn decide(
     let hints = batch.hints.iter().map(|place| (place.task, place.index));
     place(&mut rows, &mut frame, replica.no, hints, &mut seats);
     let (changes, effects) = rows.into_changes();
-    Some((replies, changes, effects))
+    Some(Decided { replies, changes, effects })
 }
 
 /// The routes whose subtasks the commands may put in line.
@@ -290,10 +291,7 @@ fn missed(hints: &[Queued], effects: &[Effect]) -> Vec<Queued> {
         match effect {
             Effect::Assign(assignment) => found.insert((assignment.at.task, assignment.at.index)),
             Effect::Queued(queued) => found.insert((queued.task, queued.index)),
-            Effect::Revoke { .. }
-            | Effect::Wake { .. }
-            | Effect::Changed { .. }
-            | Effect::SeatGone { .. } => false,
+            Effect::Revoke { .. } | Effect::Wake { .. } | Effect::SeatGone { .. } => false,
         };
     }
     hints.iter().filter(|place| !found.contains(&(place.task, place.index))).copied().collect()
