@@ -140,6 +140,8 @@ pub(crate) struct Committer {
     /// Ends the loop, also while the database is away.
     pub(crate) stop: CancellationToken,
     links: HashMap<SessionNo, Link>,
+    /// No other replica is alive: nobody needs to be told of what happens here.
+    alone: bool,
     /// The last batch gave out leases and there is room for more: go on without waiting.
     more_to_place: bool,
     clock: Clock,
@@ -189,7 +191,18 @@ impl Committer {
         clock: Clock,
     ) -> Committer {
         let links = HashMap::new();
-        Committer { replica, store, docs, watch, hints, stop, links, more_to_place: false, clock }
+        Committer {
+            replica,
+            store,
+            docs,
+            watch,
+            hints,
+            stop,
+            links,
+            alone: true,
+            more_to_place: false,
+            clock,
+        }
     }
 
     /// Runs until `Stop`, or until every sender is gone.
@@ -272,7 +285,10 @@ impl Committer {
             }
             Input::Freed { session, leases } => self.replica.free(session, &leases, now),
             Input::Routes(routes) => self.replica.learn_routes(routes),
-            Input::Tick(tick) => commands = self.replica.tick(&tick, now),
+            Input::Tick(tick) => {
+                self.alone = tick.replicas.len() <= 1;
+                commands = self.replica.tick(&tick, now);
+            }
             Input::Sessions(look) => {
                 let (asked, out) = self.replica.reconcile(&look);
                 commands = asked;
@@ -319,9 +335,10 @@ impl Committer {
                 Ok(Some(step)) => {
                     let placed = step.out.iter().any(|out| matches!(out, Outbound::Assign(_)));
                     self.more_to_place = placed && self.replica.has_placeable();
-                    self.answer(std::mem::take(batch), step.replies);
                     let changed = step.history.iter().map(|more| more.task).collect();
+                    // What somebody waits for to begin goes first.
                     self.act(step.out, changed);
+                    self.answer(std::mem::take(batch), step.replies);
                     self.watch.committed(step.history);
                     break;
                 }
@@ -433,7 +450,7 @@ impl Committer {
             self.tell(session, ToWorker::Cancel(leases, outcome));
         }
         unplaced.dedup();
-        if !(changed.is_empty() && unplaced.is_empty() && elsewhere.is_empty()) {
+        if !(self.alone || changed.is_empty() && unplaced.is_empty() && elsewhere.is_empty()) {
             self.hint(Hint::Others { routes: unplaced, tasks: changed, revoked: elsewhere });
         }
     }

@@ -116,12 +116,10 @@ impl Ticker {
             let outcome = match hint {
                 Ok(None) => return,
                 Ok(Some(Hint::Others { routes, tasks, revoked })) => {
-                    if self.live.len() > 1 {
-                        others.routes.extend(routes);
-                        others.tasks.extend(tasks);
-                        others.revoked.extend(revoked);
-                        gather_until.get_or_insert_with(|| Instant::now() + NOTIFY_GATHER);
-                    }
+                    others.routes.extend(routes);
+                    others.tasks.extend(tasks);
+                    others.revoked.extend(revoked);
+                    gather_until.get_or_insert_with(|| Instant::now() + NOTIFY_GATHER);
                     Ok(())
                 }
                 Ok(Some(Hint::Command(command))) => {
