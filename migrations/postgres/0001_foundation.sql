@@ -30,9 +30,11 @@ create table routes (
     constraint routes_spec unique (tenant, digest)
 );
 
--- The hot row of a task. Locking it locks everything that belongs to the task.
+-- The hot row of a task. Locking it locks everything that belongs to the task. `stamp` is that of the batch that
+-- last wrote anything of it: while it stays the same, so do the task's subtasks.
 create table tasks (
     no bigint not null primary key,
+    stamp bigint not null,
     events bigint not null,
     created_at bigint not null,
     started_at bigint,

@@ -114,6 +114,7 @@ WITH (fillfactor='80', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_sca
 
 CREATE TABLE public.tasks (
     no bigint NOT NULL,
+    stamp bigint NOT NULL,
     events bigint NOT NULL,
     created_at bigint NOT NULL,
     started_at bigint,

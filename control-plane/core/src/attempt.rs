@@ -2,6 +2,7 @@
 
 use crate::{
     command::{Verdict, WorkResult},
+    effect::{Effect, Wake},
     event::{AttemptError, What},
     flow::{arrive, end_lease, revoke, shift, unblock_dependents, wake_subtask},
     id::{Index, LeaseAt, SessionNo, TaskNo},
@@ -124,7 +125,10 @@ pub(crate) fn silence(rows: &mut Rows, frame: &Frame<'_>, at: LeaseAt) {
 /// A subtask's timer: its backoff is over, or its SLA.
 pub(crate) fn wake(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, index: Index) {
     let Some(sub) = rows.subtask(task, index) else { return };
-    if sub.wake_at.is_none_or(|at| at > frame.now) {
+    let Some(at) = sub.wake_at else { return };
+    if at > frame.now {
+        // Another clock thought that it was time.
+        rows.push(Effect::Wake { at, wake: Wake::Subtask(task, index) });
         return;
     }
     if sub.state == SubtaskState::Backoff {

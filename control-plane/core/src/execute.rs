@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     command::Reply,
+    effect::{Effect, Wake},
     flow::{arrive, end_task, enter, line_up, record_state, release, shift},
     id::{Index, RouteNo, TaskNo},
     reject::Reject,
@@ -156,7 +157,11 @@ pub(crate) fn cancel(
 
 /// The task's deadline has passed.
 pub(crate) fn deadline(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo) {
-    if rows.task(task).and_then(|head| head.wake_at).is_some_and(|at| at <= frame.now) {
+    let Some(at) = rows.task(task).and_then(|head| head.wake_at) else { return };
+    if at > frame.now {
+        // Another clock thought that it was time.
+        rows.push(Effect::Wake { at, wake: Wake::Task(task) });
+    } else {
         end_task(rows, frame, task, TaskStatus::Failed, "its deadline has passed");
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! The store fills them and takes the [`Changes`] out; only this crate changes what is inside.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 
@@ -77,6 +80,8 @@ pub struct Rows {
 #[derive(Debug, Default)]
 pub struct Changes {
     pub new_tasks: Vec<Task>,
+    /// Each task of which anything changes, also where its own row stays as it is: by this row stores tell
+    /// whether what belongs to a task is what it was.
     pub tasks: Vec<Task>,
     pub new_plans: Vec<NewPlan>,
     pub new_subtasks: Vec<SubtaskRow>,
@@ -200,8 +205,13 @@ impl Rows {
             let into = |row| SubtaskRow { tenant: self.tasks[&task].row.tenant, task, index, row };
             slot.sort(into, &mut changes.new_subtasks, &mut changes.subtasks);
         }
-        for slot in self.tasks.into_values() {
-            slot.sort(|row| row, &mut changes.new_tasks, &mut changes.tasks);
+        let touched: BTreeSet<TaskNo> = changes.subtasks.iter().map(|sub| sub.task).collect();
+        for (no, slot) in self.tasks {
+            if slot.fate != Fate::New && touched.contains(&no) {
+                changes.tasks.push(slot.row);
+            } else {
+                slot.sort(|row| row, &mut changes.new_tasks, &mut changes.tasks);
+            }
         }
         for (no, slot) in self.sessions {
             if slot.fate == Fate::Deleted {

@@ -36,20 +36,22 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 
 /// One connection that batches are written through, one batch at a time.
 pub trait Writer: Send {
-    /// Begins a transaction, locks and loads everything that `reads` declares, and draws the batch's time
-    /// and stamp *after* the locks. Rows that do not exist are left out; hinted subtasks whose task is
-    /// locked elsewhere too. Plans are not loaded, and a session that is only a seat comes without its
-    /// declaration.
+    /// Begins a batch: the rows that `reads` declares, with a time and a stamp that is above that of every batch
+    /// that wrote any of them. Either all are locked until the end of the batch, or they are what was seen last
+    /// and [`commit`](Writer::commit) proves that they still are. Rows that do not exist are left out; hinted
+    /// subtasks whose task is locked elsewhere too. Plans are not loaded, and a session that is only a seat
+    /// comes without its declaration.
     ///
     /// # Errors
     /// See [`StoreError`]. After any error the writer has no open transaction.
     fn load<'a>(&'a mut self, reads: &'a Reads) -> BoxFuture<'a, Result<Loaded>>;
 
-    /// Writes the changes and commits the transaction that [`load`](Writer::load) began. Durable when `Ok`.
+    /// Writes the changes and ends the batch. `Ok`: they are durable, and nobody had changed what was loaded; also
+    /// where there is nothing to write, so that an answer which changes nothing is true.
     ///
     /// # Errors
-    /// `Conflict` when a row appeared that was not there (same task id elsewhere) or the database chose
-    /// this transaction as a deadlock's victim: load again. `Unavailable { commit_unknown: true }` when the
+    /// `Conflict` when a row is not what was loaded, one appeared that was not there (same task id elsewhere), or
+    /// the database chose this transaction as a deadlock's victim: load again. `Unavailable { commit_unknown: true }` when the
     /// connection broke while committing. After any error the writer has no open transaction.
     ///
     /// # Panics

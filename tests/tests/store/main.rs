@@ -8,6 +8,7 @@ mod build;
 mod lists;
 mod on_postgres;
 mod on_sqlite;
+mod remembered;
 mod ticks;
 
 use std::{

@@ -161,7 +161,7 @@ fn the_third_failure_needs_review() {
         &mut world,
         [
             (fails("a"), "accepted | a backoff | a failed(1) BROKEN | wake a +4"),
-            (wake("a").later(3), "done"),
+            (wake("a").later(3), "done | | | wake a +1"),
             (wake("a").later(1), "done | a leased | a leased(2) | assign a w1"),
             (fails("a"), "accepted | a backoff | a failed(2) BROKEN | wake a +8"),
             (wake("a").later(8), "done | a leased | a leased(3) | assign a w1"),
@@ -232,9 +232,9 @@ fn the_sla_ends_an_attempt_and_not_before() {
     check(
         &mut world,
         [
-            (wake("a").later(59_999), "done"),
+            (wake("a").later(59_999), "done | | | wake a +1"),
             (wake("a").later(1), "done | a backoff | a timed_out(1) SLA_TIMEOUT | revoke a w1, wake a +4"),
-            (wake("a"), "done"),
+            (wake("a"), "done | | | wake a +4"),
         ],
     );
     assert_eq!(world.sub("a").outcome, Some(Outcome::TimedOut));
@@ -248,7 +248,7 @@ fn a_timer_of_an_earlier_attempt_means_nothing() {
         [
             (hand_back("a").later(30_000), "done | a ready | a returned | revoke a w1, queued a"),
             (look().later(20_000), "| a leased | a leased(1) | wake a +60000, assign a w1 by +60000"),
-            (wake("a").later(10_000), "done"),
+            (wake("a").later(10_000), "done | | | wake a +50000"),
             (done("a"), "accepted | t completed, a completed | a completed(1), t completed"),
         ],
     );

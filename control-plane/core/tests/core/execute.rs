@@ -333,7 +333,7 @@ fn the_deadline_fails_the_task() {
     check(
         &mut world,
         [
-            (deadline("t").later(8_999), "done"),
+            (deadline("t").later(8_999), "done | | | wake t +1"),
             (
                 deadline("t").later(1),
                 "done | t failed, a cancelled, b cancelled | a cancelled(1), b cancelled, t failed | revoke a w1",

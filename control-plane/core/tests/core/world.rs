@@ -315,7 +315,15 @@ impl World {
     }
 
     fn check_rows(&self, before: &World, outcome: &Outcome) {
-        for task in &outcome.changes.tasks {
+        let new = outcome.changes.new_tasks.iter().map(|task| task.no);
+        let heads: BTreeSet<TaskNo> = outcome.changes.tasks.iter().map(|task| task.no).chain(new).collect();
+        let touched: BTreeSet<TaskNo> = outcome.changes.subtasks.iter().map(|sub| sub.task).collect();
+        let outputs = outcome.changes.outputs.iter().map(|output| output.task);
+        let history = outcome.changes.history.iter().map(|more| more.task);
+        for no in touched.iter().copied().chain(outputs).chain(history) {
+            assert!(heads.contains(&no), "something of {no} is written, and its head is not");
+        }
+        for task in outcome.changes.tasks.iter().filter(|task| !touched.contains(&task.no)) {
             assert_ne!(before.tasks.get(&task.no), Some(task), "written as it was");
         }
         for session in &outcome.changes.sessions {

@@ -162,8 +162,9 @@ impl Replica {
         self.see_time(loaded.now, now);
         let decided = decide(self, loaded, batch, commands, poisoned);
         match &decided {
-            Some(decided) if !decided.changes.is_empty() => writer.commit(&decided.changes).await?,
-            Some(_) | None => writer.rollback().await,
+            // Also where nothing changes: what was answered has to be true.
+            Some(decided) => writer.commit(&decided.changes).await?,
+            None => writer.rollback().await,
         }
         Ok(decided)
     }

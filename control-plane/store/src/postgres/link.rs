@@ -19,6 +19,7 @@ pub(super) const ANSWER: Duration = Duration::from_secs(30);
 /// stay until somebody analyses the table. Each is planned once: it goes by keys, so the values do not matter. A
 /// frozen process must not keep its locks.
 pub(super) const SETTINGS: &str = "
+    set default_transaction_isolation = 'read committed';
     set enable_seqscan = off;
     set enable_hashjoin = off;
     set enable_mergejoin = off;

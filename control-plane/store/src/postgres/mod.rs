@@ -4,6 +4,7 @@
 mod error;
 mod link;
 mod listen;
+mod memory;
 mod read;
 mod rows;
 mod schema;

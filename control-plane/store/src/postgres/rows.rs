@@ -14,6 +14,7 @@ use tokio_postgres::{
     types::{FromSql, ToSql, Type},
 };
 
+use super::memory::Proof;
 use crate::{
     Result, StoreError,
     rows::{self, Cells},
@@ -166,12 +167,26 @@ fn new_tasks<'a>(tasks: &'a [&'a Task]) -> Result<Arrays<'a>> {
         .of(tasks, |task| task.reason.as_str()))
 }
 
-/// What `advance` writes, table by table.
-pub(super) fn advance(changes: &Changes) -> Result<Arrays<'_>> {
-    Ok(tasks(&changes.tasks)?
+/// What `advance` writes, table by table, and on which condition.
+pub(super) fn advance<'a>(changes: &'a Changes, stamp: i64, proof: &'a Proof) -> Result<Arrays<'a>> {
+    let arrays = tasks(&changes.tasks)?
         .and(subtasks(&changes.subtasks)?)
         .and(outputs(&changes.outputs)?)
-        .and(history(changes)?))
+        .and(history(changes)?)
+        .all(stamp);
+    let proven = [&proof.sessions, &proof.session_stamps, &proof.tasks, &proof.task_stamps];
+    Ok(proven.into_iter().fold(arrays, Arrays::all))
+}
+
+/// Whether `advance` writes all of it.
+pub(super) fn is_advance(changes: &Changes) -> bool {
+    changes.new_tasks.is_empty()
+        && changes.new_plans.is_empty()
+        && changes.new_subtasks.is_empty()
+        && changes.new_sessions.is_empty()
+        && changes.sessions.is_empty()
+        && changes.dead_sessions.is_empty()
+        && changes.agents.is_empty()
 }
 
 fn tasks(tasks: &[Task]) -> Result<Arrays<'_>> {

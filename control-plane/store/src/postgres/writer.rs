@@ -1,9 +1,11 @@
-//! Batches on Postgres: two round trips each. All statements of a round trip are sent before the first
-//! answer is awaited, in the order of the locks.
+//! Batches on Postgres. One whose rows are all remembered is one statement, which proves them, writes and commits.
+//! Any other is two round trips: all statements of a round trip are sent before the first answer is awaited, in
+//! the order of the locks.
 
 use std::{
     collections::BTreeSet,
     sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
 };
 
 use downbeat_core::{
@@ -18,6 +20,7 @@ use tokio_postgres::{Client, Config, Error, Row, Statement, types::ToSql};
 use super::{
     error,
     link::{self, Link},
+    memory::{Memory, Proof},
     rows as arrays,
 };
 use crate::{Loaded, Result, StoreError, Writer, rows};
@@ -51,75 +54,114 @@ statements! {
 pub(super) struct PostgresWriter {
     config: Config,
     connection: Option<(Link, Statements)>,
-    /// The stamp of the batch in hand; present exactly while one is loaded.
-    stamp: Option<i64>,
+    /// Present exactly while a batch is loaded.
+    batch: Option<Batch>,
+    memory: Memory,
     /// The server may have a transaction open.
     begun: bool,
 }
 
+/// The batch in hand.
+struct Batch {
+    stamp: i64,
+    /// Of rows that were remembered. `None`: they are locked, in an open transaction.
+    proof: Option<Proof>,
+}
+
 impl PostgresWriter {
     pub(super) async fn open(config: Config) -> Result<PostgresWriter> {
-        let mut writer = PostgresWriter { config, connection: None, stamp: None, begun: false };
+        let mut writer =
+            PostgresWriter { config, connection: None, batch: None, memory: Memory::default(), begun: false };
         writer.connect().await?;
         Ok(writer)
     }
 
+    fn is_connected(&self) -> bool {
+        self.connection.as_ref().is_some_and(|(link, _)| !link.client.is_closed())
+    }
+
     async fn connect(&mut self) -> Result<()> {
-        if self.connection.as_ref().is_some_and(|(link, _)| !link.client.is_closed()) {
+        if self.is_connected() {
             return Ok(());
         }
         self.connection = None;
         self.begun = false;
+        self.memory = Memory::default();
         let link = Link::open(&self.config).await?;
         let statements = Statements::prepare(&link.client).await?;
         self.connection = Some((link, statements));
         Ok(())
     }
 
-    fn connection(&self) -> &(Link, Statements) {
-        self.connection.as_ref().expect("a batch has a connection")
-    }
-
     async fn load_batch(&mut self, reads: &Reads) -> Result<Loaded> {
-        self.stamp = None;
+        self.batch = None;
+        if self.is_connected()
+            && !self.begun
+            && let Some((loaded, proof)) = self.memory.recall(reads)
+        {
+            self.batch = Some(Batch { stamp: loaded.stamp, proof: Some(proof) });
+            return Ok(loaded);
+        }
         link::answer(self.connect()).await?;
         let begin = if std::mem::replace(&mut self.begun, true) { BEGIN_ANEW } else { BEGIN };
-        let (link, statements) = self.connection();
-        let loaded = link::answer(load(&link.client, statements, begin, reads)).await;
+        let (link, statements) = self.connection.as_ref().expect("it was made a moment ago");
+        let load = load(&link.client, statements, begin, reads, &mut self.memory);
+        let loaded = link::answer(load).await;
         match &loaded {
-            Ok(loaded) => self.stamp = Some(loaded.stamp),
+            Ok(loaded) => self.batch = Some(Batch { stamp: loaded.stamp, proof: None }),
             Err(error) => self.abandon(error).await,
         }
         loaded
     }
 
     async fn commit_batch(&mut self, changes: &Changes) -> Result<()> {
-        let stamp = self.stamp.take().expect("a batch is loaded before it is committed");
-        if changes.is_empty() {
+        let batch = self.batch.take().expect("a batch is loaded before it is committed");
+        if batch.proof.is_none() && changes.is_empty() {
             return self.end().await;
         }
-        let (link, statements) = self.connection();
-        if link.client.is_closed() {
+        if batch.proof.is_some() && !arrays::is_advance(changes) {
+            self.memory.rest();
+            return Err(StoreError::Conflict("nothing is locked for what is to be written".into()));
+        }
+        let Some((link, statements)) = self.connection.as_ref().filter(|(link, _)| !link.client.is_closed())
+        else {
             self.connection = None;
             return Err(StoreError::unavailable("the connection was lost before the batch was written"));
-        }
-        let write = write(&link.client, statements, changes, stamp);
+        };
+        let asked = Instant::now();
+        let write = write(&link.client, statements, changes, &batch);
         let written = tokio::time::timeout(link::ANSWER, write).await.unwrap_or_else(|_| {
             Err(StoreError::Unavailable {
                 message: format!("no answer to a commit for {} seconds", link::ANSWER.as_secs()),
                 commit_unknown: true,
             })
         });
-        match &written {
-            Ok(()) => self.begun = false,
-            Err(error) => self.abandon(error).await,
+        let answer = match written {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.abandon(&error).await;
+                return Err(error);
+            }
+        };
+        self.begun = false;
+        if let Some(answer) = &answer {
+            self.memory.heard(answer.now, answer.stamp, asked);
         }
-        written
+        match (&batch.proof, answer.and_then(|answer| answer.unchanged)) {
+            (Some(proof), Some((sessions, tasks))) => {
+                self.memory.disproved(proof, &sessions, &tasks);
+                Err(StoreError::Conflict("another replica has written since".into()))
+            }
+            (_, _) => {
+                self.memory.wrote(changes, batch.stamp);
+                Ok(())
+            }
+        }
     }
 
     /// Ends a batch that changes nothing: no need to wait for the disk.
     async fn end(&mut self) -> Result<()> {
-        let (link, _) = self.connection();
+        let Some((link, _)) = &self.connection else { return Ok(()) };
         let ended = link::answer(async { Ok(link.client.batch_execute("rollback").await?) }).await;
         match &ended {
             Ok(()) => self.begun = false,
@@ -130,7 +172,7 @@ impl PostgresWriter {
 
     /// After an error: a connection that still answers is kept, without the transaction.
     async fn abandon(&mut self, error: &StoreError) {
-        self.stamp = None;
+        self.batch = None;
         if matches!(error, StoreError::Unavailable { .. }) {
             self.connection = None;
         } else if self.begun && self.connection.is_some() {
@@ -151,7 +193,7 @@ impl Writer for PostgresWriter {
 
     fn rollback(&mut self) -> BoxFuture<'_, ()> {
         Box::pin(async {
-            self.stamp = None;
+            self.batch = None;
             if self.begun && self.connection.is_some() {
                 let _ = self.end().await;
             }
@@ -193,7 +235,13 @@ impl<'a> Wanted<'a> {
     }
 }
 
-async fn load(client: &Client, statements: &Statements, begin: &str, reads: &Reads) -> Result<Loaded> {
+async fn load(
+    client: &Client,
+    statements: &Statements,
+    begin: &str,
+    reads: &Reads,
+    memory: &mut Memory,
+) -> Result<Loaded> {
     let wanted = Wanted::of(reads)?;
     let Wanted { sessions, changing, tasks, tenants, ids, hinted, places, whole } = &wanted;
     let (place_tasks, place_indexes): (Vec<i64>, Vec<i32>) = places.iter().copied().unzip();
@@ -211,17 +259,24 @@ async fn load(client: &Client, statements: &Statements, begin: &str, reads: &Rea
     );
     begun?;
     let mut into = Rows::default();
-    for row in held?.iter().chain(&changed?) {
+    for row in &held? {
+        let (session, stamp) = arrays::one(row, |cells| Ok((rows::session(cells)?, cells.long()?)))?;
+        memory.read_session(session.clone(), stamp);
+        into.load_session(session);
+    }
+    for row in &changed? {
         into.load_session(arrays::one(row, |cells| rows::session(cells))?);
     }
     let mut locked = BTreeSet::new();
     for row in named?.iter().chain(&hinted?) {
-        let task = arrays::one(row, |cells| rows::task(cells))?;
+        let (task, stamp) = arrays::one(row, |cells| Ok((rows::task(cells)?, cells.long()?)))?;
         locked.insert(task.no);
+        memory.read_task(task.clone(), stamp);
         into.load_task(task);
     }
     for row in &whole? {
         let (task, index, row) = arrays::one(row, |cells| rows::subtask(cells))?;
+        memory.read_subtask(task, index, row.clone());
         into.load_subtask(task, index, row);
     }
     let mut drawn = None;
@@ -232,6 +287,7 @@ async fn load(client: &Client, statements: &Statements, begin: &str, reads: &Rea
         drawn = Some((now, stamp));
         // Hinted, and its task is locked elsewhere: what was read may change under us.
         if let Some((task, index, row)) = place.filter(|(task, _, _)| locked.contains(task)) {
+            memory.read_subtask(task, index, row.clone());
             into.load_subtask(task, index, row);
         }
     }
@@ -249,31 +305,69 @@ async fn query<const N: usize>(
     if skip { Ok(Vec::new()) } else { client.query(statement, &params).await }
 }
 
-/// The second round trip: every change and the commit. What a hop changes is one statement: each costs both
-/// sides a message and a wake-up.
-async fn write(client: &Client, statements: &Statements, changes: &Changes, stamp: i64) -> Result<()> {
+/// What the database says to `advance`.
+struct Advanced {
+    /// Where the rows were not all as remembered: the sessions and tasks that are. Nothing was written.
+    unchanged: Option<(Vec<i64>, Vec<i64>)>,
+    now: Time,
+    /// For the next batch.
+    stamp: i64,
+}
+
+/// Every change and the commit, in one round trip: of rows that are remembered one statement that is a transaction
+/// of its own, else the rest of the open one. What a hop changes is one statement in both: each costs both sides a
+/// message and a wake-up.
+async fn write(
+    client: &Client,
+    statements: &Statements,
+    changes: &Changes,
+    batch: &Batch,
+) -> Result<Option<Advanced>> {
+    let nothing = Proof::default();
+    let advance = arrays::advance(changes, batch.stamp, batch.proof.as_ref().unwrap_or(&nothing))?;
+    if batch.proof.is_some() {
+        let advanced = client.query(&statements.advance, &advance.params()).await;
+        return advanced.map_err(error::of_commit).and_then(said);
+    }
     let tasks_by_name = arrays::by_name(&changes.new_tasks);
     let agents_by_name = arrays::last_said(&changes.agents);
-    let create = arrays::create(&tasks_by_name, changes)?;
-    let advance = arrays::advance(changes)?;
-    let advanced =
-        changes.tasks.len() + changes.subtasks.len() + changes.outputs.len() + changes.history.len();
-    let new_sessions = arrays::new_sessions(&changes.new_sessions)?.all(stamp);
-    let sessions = arrays::sessions(&changes.sessions).all(stamp);
+    let create = arrays::create(&tasks_by_name, changes)?.all(batch.stamp);
+    let new_sessions = arrays::new_sessions(&changes.new_sessions)?.all(batch.stamp);
+    let sessions = arrays::sessions(&changes.sessions).all(batch.stamp);
     let dead_sessions = arrays::dead_sessions(&changes.dead_sessions);
     let agents = arrays::agents(&agents_by_name)?;
+    let created = changes.new_tasks.len() + changes.new_plans.len() + changes.new_subtasks.len();
+    let advanced =
+        changes.tasks.len() + changes.subtasks.len() + changes.outputs.len() + changes.history.len();
     let pipe = Pipe { client, failed: AtomicBool::new(false) };
-    let (a, b, c, d, e, f, end) = futures::join!(
-        pipe.send(&statements.create, changes.new_tasks.len(), &create),
-        pipe.send(&statements.advance, advanced, &advance),
+    let (a, b, c, d, e, advanced, end) = futures::join!(
+        pipe.send(&statements.create, created, &create),
         pipe.send(&statements.insert_sessions, changes.new_sessions.len(), &new_sessions),
         pipe.send(&statements.update_sessions, changes.sessions.len(), &sessions),
         pipe.send(&statements.delete_sessions, changes.dead_sessions.len(), &dead_sessions),
         pipe.send(&statements.upsert_agents, agents_by_name.len(), &agents),
+        pipe.send(&statements.advance, advanced, &advance),
         pipe.end(),
     );
     // The first one says why; after it the server refuses the others, and takes the commit for a rollback.
-    [a, b, c, d, e, f, end].into_iter().collect::<std::result::Result<(), Error>>().map_err(error::of_commit)
+    for sent in [a, b, c, d, e] {
+        sent.map_err(error::of_commit)?;
+    }
+    let advanced = advanced.map_err(error::of_commit)?;
+    end.map_err(error::of_commit)?;
+    said(advanced)
+}
+
+fn said(rows: Vec<Row>) -> Result<Option<Advanced>> {
+    let Some(row) = rows.first() else { return Ok(None) };
+    let cell = |error: Error| StoreError::Corrupt(error.to_string());
+    let unchanged = if row.try_get(0).map_err(cell)? {
+        None
+    } else {
+        Some((row.try_get(1).map_err(cell)?, row.try_get(2).map_err(cell)?))
+    };
+    let (now, stamp) = (Time(row.try_get(3).map_err(cell)?), row.try_get(4).map_err(cell)?);
+    Ok(Some(Advanced { unchanged, now, stamp }))
 }
 
 /// Statements that are all sent before the first answer comes.
@@ -289,15 +383,15 @@ impl Pipe<'_> {
         statement: &Statement,
         rows: usize,
         arrays: &arrays::Arrays<'_>,
-    ) -> std::result::Result<(), Error> {
+    ) -> std::result::Result<Vec<Row>, Error> {
         if rows == 0 {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        let sent = self.client.execute(statement, &arrays.params()).await;
+        let sent = self.client.query(statement, &arrays.params()).await;
         if sent.is_err() {
             self.failed.store(true, Ordering::Relaxed);
         }
-        sent.map(drop)
+        sent
     }
 
     async fn end(&self) -> std::result::Result<(), Error> {

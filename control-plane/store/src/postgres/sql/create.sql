@@ -1,11 +1,11 @@
 -- New tasks, in one statement: their heads ($1 to $20, in the order of their names), plans ($21 to $25) and
--- subtasks ($26 to $42).
+-- subtasks ($26 to $42). $43 is the stamp.
 with heads as (
     insert into tasks (
         no, tenant, id, digest, status, mode, priority, total, unfinished, failed, in_review, events,
-        created_at, started_at, ended_at, deadline, stopped_at, due_at, wake_at, reason
+        created_at, started_at, ended_at, deadline, stopped_at, due_at, wake_at, reason, stamp
     )
-    select *
+    select *, $43::bigint
     from unnest(
         $1::bigint[], $2::int[], $3::text[], $4::bytea[], $5::smallint[], $6::smallint[], $7::smallint[],
         $8::int[], $9::int[], $10::int[], $11::int[], $12::bigint[], $13::bigint[], $14::bigint[],

@@ -1,0 +1,188 @@
+//! Batches on rows that a Postgres writer remembers: nothing is locked until the commit, and the commit proves them.
+
+use downbeat_core::{
+    id::{SessionNo, TaskNo},
+    reads::Reads,
+    rows::{Changes, Rows},
+    task::Task,
+};
+use downbeat_store::{PostgresStore, Store, StoreError, Writer};
+use tokio_postgres::Client;
+
+use crate::{
+    build::{self, load, rows, same, subtask_row, write_with},
+    new_database,
+    on_postgres::sql,
+};
+
+/// What the database said about the time is used for a second, so a slow machine may need another try.
+const TRIES: usize = 100;
+
+struct Bed {
+    store: PostgresStore,
+    meddler: Client,
+    /// Remembers the task.
+    one: Box<dyn Writer>,
+    other: Box<dyn Writer>,
+}
+
+impl Bed {
+    /// A task with one subtask, and a session.
+    async fn new() -> Bed {
+        let url = new_database().await;
+        let store = PostgresStore::connect(&url, 2).await.unwrap();
+        let meddler = sql(&url).await;
+        let (mut one, other) = (store.writer().await.unwrap(), store.writer().await.unwrap());
+        let changes = Changes {
+            new_tasks: vec![build::task(1)],
+            new_subtasks: vec![subtask_row(1, 0, build::subtask())],
+            new_sessions: vec![build::session(7)],
+            ..Changes::default()
+        };
+        write_with(one.as_mut(), &changes).await;
+        Bed { store, meddler, one, other }
+    }
+
+    /// Begins a batch of `one` on remembered rows.
+    async fn recall(&mut self, reads: &Reads) -> Rows {
+        for _ in 0..TRIES {
+            // Reads what is not remembered yet, and hears what time it is.
+            let head = self.store.task(TaskNo(1)).await.unwrap().unwrap().task;
+            self.one.load(reads).await.unwrap();
+            self.one.commit(&events(&head, head.events + 1)).await.unwrap();
+            let loaded = self.one.load(reads).await.unwrap();
+            if !self.is_open().await {
+                return loaded.rows;
+            }
+            self.one.rollback().await;
+        }
+        panic!("nothing is remembered");
+    }
+
+    async fn is_open(&self) -> bool {
+        let query = "select count(*) from pg_stat_activity
+                     where datname = current_database() and state like 'idle in transaction%'";
+        self.meddler.query_one(query, &[]).await.unwrap().get::<_, i64>(0) > 0
+    }
+
+    async fn head(&self) -> Task {
+        self.store.task(TaskNo(1)).await.unwrap().unwrap().task
+    }
+}
+
+fn place() -> Reads {
+    Reads { tasks: [TaskNo(1)].into(), subtasks: [(TaskNo(1), 0)].into(), ..Reads::default() }
+}
+
+fn events(head: &Task, events: u64) -> Changes {
+    Changes { tasks: vec![Task { events, ..head.clone() }], ..Changes::default() }
+}
+
+fn conflict(committed: downbeat_store::Result<()>) {
+    assert!(matches!(committed, Err(StoreError::Conflict(_))), "{committed:?}");
+}
+
+#[tokio::test]
+async fn what_nobody_else_changed_is_written_without_reading_it_again() {
+    let mut bed = Bed::new().await;
+    let recalled = bed.recall(&place()).await;
+    same(&recalled, &load(&bed.store, &place()).await);
+    let mut row = build::subtask();
+    row.attempts = 78;
+    let head = bed.head().await;
+    let changes = Changes { subtasks: vec![subtask_row(1, 0, row.clone())], ..events(&head, 900) };
+    bed.one.commit(&changes).await.unwrap();
+    let expected = rows(&changes.tasks, &changes.subtasks, &[]);
+    same(&load(&bed.store, &place()).await, &expected);
+    // And what was written is what is remembered.
+    same(&bed.one.load(&place()).await.unwrap().rows, &expected);
+    bed.one.rollback().await;
+}
+
+#[tokio::test]
+async fn what_another_wrote_since_is_not_overwritten() {
+    let mut bed = Bed::new().await;
+    bed.recall(&place()).await;
+    let head = bed.head().await;
+    bed.other.load(&place()).await.unwrap();
+    // The head stays as it was: its stamp tells that something of the task is new.
+    let mut row = build::subtask();
+    row.attempts = 78;
+    let theirs = Changes { subtasks: vec![subtask_row(1, 0, row)], ..events(&head, head.events) };
+    bed.other.commit(&theirs).await.unwrap();
+
+    let ours = Changes {
+        subtasks: vec![subtask_row(1, 0, build::subtask())],
+        outputs: vec![build::output(1, 0)],
+        ..events(&head, 900)
+    };
+    conflict(bed.one.commit(&ours).await);
+    let expected = rows(&theirs.tasks, &theirs.subtasks, &[]);
+    same(&load(&bed.store, &place()).await, &expected);
+    assert_eq!(bed.store.outputs_of(TaskNo(1)).await.unwrap(), []);
+    same(&bed.one.load(&place()).await.unwrap().rows, &expected);
+    bed.one.commit(&ours).await.unwrap();
+    assert_eq!(bed.head().await.events, 900);
+}
+
+#[tokio::test]
+async fn an_answer_that_changes_nothing_is_proven_too() {
+    let mut bed = Bed::new().await;
+    bed.recall(&place()).await;
+    bed.one.commit(&Changes::default()).await.unwrap();
+    bed.recall(&place()).await;
+    let head = bed.head().await;
+    bed.other.load(&place()).await.unwrap();
+    bed.other.commit(&events(&head, 900)).await.unwrap();
+    conflict(bed.one.commit(&Changes::default()).await);
+}
+
+#[tokio::test]
+async fn a_seat_that_moved_is_noticed() {
+    let mut bed = Bed::new().await;
+    let seated = Reads { seats: [SessionNo(7)].into(), ..place() };
+    bed.recall(&seated).await;
+    let moved = Reads { sessions: [SessionNo(7)].into(), ..Reads::default() };
+    bed.other.load(&moved).await.unwrap();
+    let session = build::session(7);
+    bed.other.commit(&Changes { sessions: vec![session], ..Changes::default() }).await.unwrap();
+    let head = bed.head().await;
+    conflict(bed.one.commit(&events(&head, 900)).await);
+
+    bed.recall(&seated).await;
+    bed.other.load(&moved).await.unwrap();
+    bed.other.commit(&Changes { dead_sessions: vec![SessionNo(7)], ..Changes::default() }).await.unwrap();
+    conflict(bed.one.commit(&events(&head, 900)).await);
+    assert_ne!(bed.head().await.events, 900);
+}
+
+#[tokio::test]
+async fn what_is_new_is_written_under_locks() {
+    let mut bed = Bed::new().await;
+    bed.recall(&place()).await;
+    let head = bed.head().await;
+    let ours = Changes { new_sessions: vec![build::session(8)], ..events(&head, 900) };
+    conflict(bed.one.commit(&ours).await);
+    assert_eq!(bed.head().await, head);
+    bed.one.load(&place()).await.unwrap();
+    assert!(bed.is_open().await);
+    bed.one.commit(&ours).await.unwrap();
+    assert_eq!(bed.head().await.events, 900);
+    assert_eq!(bed.store.sessions().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_batch_on_remembered_rows_has_the_later_stamp() {
+    let mut bed = Bed::new().await;
+    // Here the stamp for the next batch is drawn, and there a later one is used.
+    bed.recall(&place()).await;
+    bed.one.rollback().await;
+    let head = bed.head().await;
+    let theirs = bed.other.load(&place()).await.unwrap().stamp;
+    bed.other.commit(&events(&head, 900)).await.unwrap();
+    let two = Reads { ids: [(build::TENANT, "task-1".into())].into(), ..place() };
+    bed.one.load(&two).await.unwrap();
+    bed.one.rollback().await;
+    assert!(bed.one.load(&place()).await.unwrap().stamp > theirs);
+    bed.one.rollback().await;
+}
