@@ -17,12 +17,17 @@ use downbeat_proto::v1::{
 use downbeat_sdk::is_final;
 use serde_json::Value;
 use tokio::{sync::watch, task::JoinHandle};
-use tonic::{Status, transport::Channel};
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint},
+};
 
 use super::{LIMIT, control_plane::channel, sdk_worker::expected, soon};
 
 /// A broken stream is opened again after so long.
 const REOPEN: Duration = Duration::from_millis(50);
+/// Nobody who is well takes longer to answer a ping; whoever is asked another one loses nothing.
+const ALIVE: Duration = Duration::from_secs(5);
 /// Large enough for every task here with all its outputs.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
@@ -111,7 +116,11 @@ impl Watcher {
 
     /// Begins to follow a task that exists.
     pub fn follow(&mut self, task: &str) {
-        let following = tokio::spawn(follow(self.urls.clone(), task.to_owned(), self.sight.clone()));
+        let mut urls = self.urls.clone();
+        // Not all of them over one replica, which may be the one that stands still.
+        let first = self.following.len() % urls.len();
+        urls.rotate_left(first);
+        let following = tokio::spawn(follow(urls, task.to_owned(), self.sight.clone()));
         self.following.insert(task.to_owned(), following);
     }
 
@@ -241,7 +250,7 @@ fn has_ended(all: &BTreeMap<String, Vec<Event>>, task: &str) -> bool {
 }
 
 async fn follow(urls: Vec<String>, task: String, sight: Sight) -> Result<Vec<Event>, String> {
-    let mut clients: Vec<_> = urls.iter().map(|url| tasks_client(url)).collect();
+    let mut clients: Vec<_> = urls.iter().map(|url| attentive_client(url)).collect();
     let mut events: Vec<Event> = Vec::new();
     for turn in 0.. {
         let after = events.last().map_or(0, |event| event.number);
@@ -273,6 +282,13 @@ async fn follow(urls: Vec<String>, task: String, sight: Sight) -> Result<Vec<Eve
         tokio::time::sleep(REOPEN).await;
     }
     unreachable!("the turns do not end")
+}
+
+/// One that leaves whoever stands still.
+fn attentive_client(url: &str) -> TaskServiceClient<Channel> {
+    let endpoint = Endpoint::from_shared(url.to_owned()).expect("a URL");
+    let endpoint = endpoint.http2_keep_alive_interval(ALIVE).keep_alive_timeout(ALIVE).connect_timeout(ALIVE);
+    TaskServiceClient::new(endpoint.connect_lazy())
 }
 
 fn tasks_client(url: &str) -> TaskServiceClient<Channel> {

@@ -82,7 +82,7 @@ impl Site {
                 Postgres::url_of(&all, &format!("{name}?target_session_attrs=read-write"))
             }
         };
-        let mut site_wires = Vec::new();
+        let mut database_wires = Vec::new();
         let mut clocks = Vec::new();
         let mut replicas = Vec::new();
         for _ in 0..COUNT {
@@ -90,7 +90,7 @@ impl Site {
             replicas.push(match ground {
                 Ground::Wired => {
                     let (database, wire) = Database::behind_wire(&url).await;
-                    site_wires.push(wire);
+                    database_wires.push(wire);
                     ControlPlane::start(&database).await
                 }
                 Ground::Clocks => {
@@ -112,7 +112,6 @@ impl Site {
         }
         let workers = worker_wires.iter().map(|wires| worker(wires, &notes)).collect();
         let load = Load::start(&urls, pace);
-        let (database_wires, url) = (site_wires, url.clone());
         let site =
             Site { servers, url, database_wires, clocks, replicas, worker_wires, workers, notes, load };
         served(&site.client(), AGENT).await;
