@@ -33,7 +33,7 @@ struct Form {
 }
 
 const SHORT: Form = Form { rounds: 1, pace: Duration::from_millis(200), between: 5, at_once: 6 };
-/// `ROUNDS` says how many.
+/// `ROUNDS` says how many, and `FAULT` which of the faults when it shall not be all.
 const LONG: Form = Form { rounds: 3, pace: Duration::from_millis(100), between: 50, at_once: 2 };
 
 /// A fault's line of the table.
@@ -49,6 +49,9 @@ async fn every_fault_under_a_steady_load() {
     let number = |name: &str| env::var(name).ok().map(|text| text.parse().expect("a number"));
     let form = number("ROUNDS").map_or(SHORT, |rounds| Form { rounds, ..LONG });
     let only = env::var("FAULT").unwrap_or_default();
+    let chosen: Vec<&Fault> = FAULTS.iter().filter(|fault| fault.name.contains(&only)).collect();
+    assert!(!chosen.is_empty(), "no fault is called {only:?}");
+
     println!("\nrecovery_ms: from the end of the fault until a task submitted then has completed");
     println!("backlog_ms: from the end of the fault until all that was accepted before it has completed");
     println!("both: the longest of {} round(s)\n", form.rounds);
@@ -56,7 +59,6 @@ async fn every_fault_under_a_steady_load() {
         "{:<24} {:>8} {:>8} {:>5} {:>7} {:>11} {:>10}",
         "fault", "accepted", "finished", "lost", "doubled", "recovery_ms", "backlog_ms"
     );
-    let chosen = FAULTS.iter().filter(|fault| fault.name.contains(&only));
     let wrong: Vec<String> = stream::iter(chosen)
         .map(|fault| async move {
             // A panic is the end of this fault only.

@@ -11,7 +11,7 @@ use std::{
 
 use downbeat_sdk::{Client, Error, SubmitTask};
 use downbeat_tests::harness::{
-    Sight, Watcher,
+    LIMIT, Sight, Watcher,
     plans::{chain, diamond, single},
     soon,
 };
@@ -58,7 +58,8 @@ impl Load {
     pub(super) fn start(urls: &[&str], pace: Duration) -> Load {
         let client = |first: usize| {
             let turned: Vec<&str> = urls[first..].iter().chain(&urls[..first]).copied().collect();
-            Client::builder().addr(turned.join(",")).connect_lazy().expect("valid addresses")
+            let client = Client::builder().addr(turned.join(",")).deadline(LIMIT);
+            client.connect_lazy().expect("valid addresses")
         };
         let watcher = Watcher::new(urls);
         let shared = Arc::new(Shared {
