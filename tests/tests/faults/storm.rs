@@ -28,13 +28,18 @@ struct Form {
     pace: Duration,
     /// Tasks that end before it happens (again).
     between: usize,
+    /// Tasks that end while something is wrong, before it is put right.
+    meanwhile: usize,
     /// Sites at the same time.
     at_once: usize,
 }
 
-const SHORT: Form = Form { rounds: 1, pace: Duration::from_millis(200), between: 5, at_once: 6 };
+const SHORT: Form =
+    Form { rounds: 1, pace: Duration::from_millis(200), between: 5, meanwhile: 15, at_once: 6 };
 /// `ROUNDS` says how many, and `FAULT` which of the faults when it shall not be all.
-const LONG: Form = Form { rounds: 3, pace: Duration::from_millis(100), between: 50, at_once: 2 };
+/// Of `meanwhile` for longer than it takes to give up a replica.
+const LONG: Form =
+    Form { rounds: 3, pace: Duration::from_millis(100), between: 50, meanwhile: 150, at_once: 2 };
 
 /// A fault's line of the table.
 #[derive(Default)]
@@ -73,7 +78,7 @@ async fn every_fault_under_a_steady_load() {
 }
 
 async fn ride(fault: &Fault, form: Form) -> Row {
-    let mut site = Site::build(fault.ground, form.pace).await;
+    let mut site = Site::build(fault.ground, form).await;
     let mut row = Row::default();
     for round in 0..form.rounds {
         site.is_whole().await;

@@ -1,8 +1,6 @@
 //! What a storm breaks over: three replicas of the real binary on a Postgres, three stock workers that reach them
 //! by wires, and the load. Nothing here does any harm.
 
-use std::time::Duration;
-
 use downbeat_sdk::{
     Client,
     proto::{TaskStatus, Worker, WorkerState},
@@ -13,7 +11,10 @@ use downbeat_tests::{
 };
 use futures::future::{join_all, try_join_all};
 
-use super::load::{AGENT, Load};
+use super::{
+    Form,
+    load::{AGENT, Load},
+};
 
 /// Replicas, and as many workers. Each worker prefers another replica and knows all of them.
 pub(super) const COUNT: usize = 3;
@@ -56,6 +57,7 @@ pub(super) struct Site {
     pub(super) workers: Vec<WorkerProcess>,
     pub(super) notes: Notes,
     pub(super) load: Load,
+    form: Form,
 }
 
 /// What was seen at the end.
@@ -71,7 +73,7 @@ pub(super) struct Outcome {
 }
 
 impl Site {
-    pub(super) async fn build(ground: Ground, pace: Duration) -> Site {
+    pub(super) async fn build(ground: Ground, form: Form) -> Site {
         let servers = tokio::task::block_in_place(|| servers(ground));
         let url = match &servers[..] {
             [] => Postgres::shared().create_database(),
@@ -111,9 +113,9 @@ impl Site {
             worker_wires.push(join_all(turned).await);
         }
         let workers = worker_wires.iter().map(|wires| worker(wires, &notes)).collect();
-        let load = Load::start(&urls, pace);
+        let load = Load::start(&urls, form.pace);
         let site =
-            Site { servers, url, database_wires, clocks, replicas, worker_wires, workers, notes, load };
+            Site { servers, url, database_wires, clocks, replicas, worker_wires, workers, notes, load, form };
         served(&site.client(), AGENT).await;
         site
     }
@@ -135,6 +137,11 @@ impl Site {
         let due = self.load.sight().ends() + tasks;
         let end = |event: &downbeat_sdk::proto::Event| downbeat_sdk::is_final(event.task_status());
         self.load.sight().counts("tasks end", due, end).await;
+    }
+
+    /// As long as something shall be wrong.
+    pub(super) async fn goes_on_meanwhile(&self) {
+        self.goes_on(self.form.meanwhile).await;
     }
 
     /// Waits until no replica can reach the database.

@@ -14,8 +14,6 @@ use super::{
     site::{COUNT, Ground, Site},
 };
 
-/// Tasks that end while something is wrong, before it is put right.
-const MEANWHILE: usize = 15;
 /// On a delayed wire, each way.
 const DELAY: Duration = Duration::from_millis(300);
 /// How often connections are broken at once, to meet commits at different places.
@@ -77,7 +75,7 @@ pub(super) const FAULTS: &[Fault] = &[
     fault("replica frozen", Ground::Shared, |site, round| {
         async move {
             site.replicas[round % COUNT].process().signal(Signal::Stop);
-            site.goes_on(MEANWHILE).await;
+            site.goes_on_meanwhile().await;
             site.replicas[round % COUNT].process().signal(Signal::Continue);
         }
         .boxed()
@@ -132,7 +130,7 @@ pub(super) const FAULTS: &[Fault] = &[
         async move {
             let wires = &site.worker_wires[round % COUNT];
             wires.iter().for_each(|wire| wire.slow(DELAY));
-            site.goes_on(MEANWHILE).await;
+            site.goes_on_meanwhile().await;
             wires.iter().for_each(Wire::mend);
         }
         .boxed()
@@ -173,7 +171,7 @@ async fn wrong_clock(site: &mut Site, round: usize, off: i64) {
     wrong.set(&format!("{off:+}"));
     let seen = wrong.seconds() - right.seconds();
     assert!((seen - off).abs() < TEN_MINUTES / 2, "the clock is {seen} s off, and not {off}");
-    site.goes_on(MEANWHILE).await;
+    site.goes_on_meanwhile().await;
     wrong.set("+0");
 }
 
