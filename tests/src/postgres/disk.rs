@@ -1,6 +1,11 @@
 //! A server whose disk is full, and has room again.
 
-use std::{fs, io::Write, os::unix::fs::chown, process::Command};
+use std::{
+    fs,
+    io::Write,
+    os::unix::{fs::chown, process::CommandExt},
+    process::Command,
+};
 
 use super::Postgres;
 
@@ -84,8 +89,14 @@ impl Postgres {
         let pid = server.id();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
         for pid in children.split_whitespace().chain([pid.to_string().as_str()]) {
+            let mut prlimit = Command::new("prlimit");
+            prlimit.args(["--pid", pid, &format!("--fsize={limit}")]);
+            // Not even root may do it to others everywhere, and everybody may do it to their own.
+            if let Some((uid, gid)) = self.owner {
+                prlimit.uid(uid).gid(gid);
+            }
             // Some may have ended meanwhile.
-            let _ = Command::new("prlimit").args(["--pid", pid, &format!("--fsize={limit}")]).output();
+            let _ = prlimit.output();
         }
     }
 }
