@@ -1,7 +1,7 @@
 # The commands of the README. `make` alone lists them.
 .DEFAULT_GOAL := help
 
-.PHONY: help build demo test simulate bench install
+.PHONY: help build demo test faults simulate bench install
 
 help:
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -14,7 +14,13 @@ demo: ## run the main job with the embedded database: an audit of this source tr
 
 test: ## install what the tests need and pass all of them
 	scripts/postgres
+	scripts/faketime >/dev/null
 	cargo test --locked --workspace
+
+faults: ## every fault under a steady load, long: make faults ROUNDS=10 FAULT='disk full'
+	scripts/postgres
+	scripts/faketime >/dev/null
+	ROUNDS=$(or $(ROUNDS),3) FAULT='$(FAULT)' cargo test --locked -p downbeat-tests --test faults under_a_steady_load -- --nocapture
 
 simulate: ## the simulation, long: make simulate SEEDS=100000
 	SEEDS=$(or $(SEEDS),20000) cargo test --locked --release -p downbeat-tests --test simulation -- --nocapture

@@ -7,4 +7,5 @@ mod faults {
     mod database;
     mod frozen;
     mod network;
+    mod storm;
 }

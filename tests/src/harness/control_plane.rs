@@ -8,10 +8,10 @@ use downbeat_server::Config;
 use downbeat_store::{PostgresStore, SqliteStore, Store};
 
 use super::{
-    Dir, Http, LIMIT, Process,
+    Dir, Http, LIMIT, Process, Wire,
     process::{Signal, downbeat},
 };
-use crate::postgres::Postgres;
+use crate::{port, postgres::Postgres};
 
 /// Connections that read, of a control plane within the test.
 const READERS: usize = 4;
@@ -33,6 +33,17 @@ impl Database {
     /// An empty database on the server that all tests share.
     pub fn postgres() -> Database {
         Database::Postgres(Postgres::shared().create_database())
+    }
+
+    /// An existing database on Postgres, by a wire of its own.
+    ///
+    /// # Panics
+    /// When it is no URL of one.
+    pub async fn behind_wire(url: &str) -> (Database, Wire) {
+        let (user, place) = url.split_once('@').expect("a user");
+        let (server, name) = place.split_once('/').expect("a name");
+        let wire = Wire::to(server).await;
+        (Database::Postgres(format!("{user}@{}/{name}", wire.addr())), wire)
     }
 
     fn sqlite_file(dir: &Dir) -> PathBuf {
@@ -80,7 +91,7 @@ impl ControlPlane {
 
     /// The process, whatever becomes of it; `more` are arguments.
     pub fn launch(database: &Database, more: &[&str]) -> Process {
-        launch(downbeat(), &Args::of(database), "127.0.0.1:0", "127.0.0.1:0", more)
+        launch(downbeat(), &Args::of(database), &new_addr(), &new_addr(), more)
     }
 
     /// The control plane that a process is about to be.
@@ -96,7 +107,7 @@ impl ControlPlane {
         let mut command = wrapper;
         command.arg(downbeat().get_program());
         let args = Args::of(database);
-        ControlPlane::serving(launch(command, &args, "127.0.0.1:0", "127.0.0.1:0", &[]), args).await
+        ControlPlane::serving(launch(command, &args, &new_addr(), &new_addr(), &[]), args).await
     }
 
     /// The same server within this process, with short times; `tune` changes them further.
@@ -271,6 +282,10 @@ fn logs() {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         let _ = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).try_init();
     }
+}
+
+fn new_addr() -> String {
+    format!("127.0.0.1:{}", port::free())
 }
 
 fn launch(mut command: Command, database: &Args, http: &str, grpc: &str, more: &[&str]) -> Process {

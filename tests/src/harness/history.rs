@@ -1,7 +1,7 @@
 //! Judges what happened by what clients and workers saw, and by nothing the engine says about itself.
 //!
 //! A [`Watcher`] follows tasks over raw streams and writes down every event as it comes; a [`Ledger`] holds
-//! what workers began. [`Watcher::verify`] puts both beside the final outputs: numbers without gap or double,
+//! what workers began. [`Watcher::judge`] puts both beside the final outputs: numbers without gap or double,
 //! at most one live lease, each lease run once, each subtask done once and after what it depends on.
 
 use std::{
@@ -17,12 +17,17 @@ use downbeat_proto::v1::{
 use downbeat_sdk::is_final;
 use serde_json::Value;
 use tokio::{sync::watch, task::JoinHandle};
-use tonic::{Status, transport::Channel};
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint},
+};
 
-use super::{control_plane::channel, sdk_worker::expected, soon};
+use super::{LIMIT, control_plane::channel, sdk_worker::expected, soon};
 
 /// A broken stream is opened again after so long.
 const REOPEN: Duration = Duration::from_millis(50);
+/// Nobody who is well takes longer to answer a ping; whoever is asked another one loses nothing.
+const ALIVE: Duration = Duration::from_secs(5);
 /// Large enough for every task here with all its outputs.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
@@ -82,25 +87,51 @@ impl Runs for Ledger {
 pub struct Watcher {
     urls: Vec<String>,
     following: BTreeMap<String, JoinHandle<Result<Vec<Event>, String>>>,
-    seen: Arc<watch::Sender<BTreeMap<String, Vec<Event>>>>,
+    sight: Sight,
+}
+
+/// What was seen so far of the tasks that are followed.
+#[derive(Clone, Debug, Default)]
+pub struct Sight(Arc<watch::Sender<BTreeMap<String, Vec<Event>>>>);
+
+/// What has come of the tasks that were followed.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// As they ended.
+    pub tasks: Vec<Task>,
+    /// Never seen to end, or not ended when asked for.
+    pub lost: Vec<String>,
+    /// Subtasks completed, and leases run, more than once.
+    pub doubled: Vec<String>,
+    /// Everything that is wrong, what is lost and doubled too.
+    pub wrong: Vec<String>,
 }
 
 impl Watcher {
     /// `urls`: control planes to ask in turn.
     pub fn new(urls: &[&str]) -> Watcher {
         let urls = urls.iter().map(|url| (*url).to_owned()).collect();
-        Watcher { urls, following: BTreeMap::new(), seen: Arc::default() }
+        Watcher { urls, following: BTreeMap::new(), sight: Sight::default() }
     }
 
     /// Begins to follow a task that exists.
     pub fn follow(&mut self, task: &str) {
-        let following = tokio::spawn(follow(self.urls.clone(), task.to_owned(), Arc::clone(&self.seen)));
+        let mut urls = self.urls.clone();
+        // Not all of them over one replica, which may be the one that stands still.
+        let first = self.following.len() % urls.len();
+        urls.rotate_left(first);
+        let following = tokio::spawn(follow(urls, task.to_owned(), self.sight.clone()));
         self.following.insert(task.to_owned(), following);
+    }
+
+    /// What it sees, for others.
+    pub fn sight(&self) -> Sight {
+        self.sight.clone()
     }
 
     /// Waits until an event was seen; `which` is asked for every event of the task so far and to come.
     pub async fn sees(&self, task: &str, what: &str, which: impl Fn(&Event) -> bool) -> Event {
-        let mut seen = self.seen.subscribe();
+        let mut seen = self.sight.0.subscribe();
         let find = |all: &BTreeMap<String, Vec<Event>>| all.get(task)?.iter().find(|e| which(e)).cloned();
         let mut found = None;
         let wait = seen.wait_for(|all| {
@@ -113,55 +144,113 @@ impl Watcher {
 
     /// Waits until so many events of all tasks together were seen that `which` holds for.
     pub async fn counts(&self, what: &str, count: usize, which: impl Fn(&Event) -> bool) {
-        let mut seen = self.seen.subscribe();
+        self.sight.counts(what, count, which).await;
+    }
+
+    /// As [`judge`](Watcher::judge), for whom everything has to be right. The tasks as they ended come back.
+    ///
+    /// # Panics
+    /// With everything that is wrong.
+    pub async fn verify(self, ledger: &impl Runs) -> Vec<Task> {
+        let Verdict { tasks, wrong, .. } = self.judge(ledger).await;
+        assert!(wrong.is_empty(), "{} problems:\n{}", wrong.len(), wrong[..wrong.len().min(40)].join("\n"));
+        tasks
+    }
+
+    /// Waits until every followed task has ended, and judges all that was seen.
+    pub async fn judge(self, ledger: &impl Runs) -> Verdict {
+        let mut verdict = Verdict::default();
+        let wrong = &mut verdict.wrong;
+        let mut stories = Vec::new();
+        let mut patience = LIMIT;
+        for (id, following) in self.following {
+            match tokio::time::timeout(patience, following).await {
+                Ok(ended) => match ended.expect("a watcher does not panic") {
+                    Ok(events) => stories.push((id, events)),
+                    Err(problem) => wrong.push(format!("{id}: {problem}")),
+                },
+                Err(_) => {
+                    wrong.push(format!("{id} does not end; seen of it: {}", self.sight.story(&id)));
+                    verdict.lost.push(id);
+                    // The others had the same time.
+                    patience = Duration::ZERO;
+                }
+            }
+        }
+        let runs = ledger.runs();
+        verdict.doubled.extend(doubled_leases(&runs));
+        let mut by_task: BTreeMap<&str, Vec<&Run>> = BTreeMap::new();
+        for run in &runs {
+            by_task.entry(&run.task).or_default().push(run);
+        }
+        let mut client = tasks_client(self.urls.last().expect("at least one control plane"));
+        for (id, events) in stories {
+            let task = get(&mut client, &id).await;
+            let listed = list(&mut client, &id).await;
+            if listed != events {
+                wrong.push(format!("{id}: the pages of events differ from the stream"));
+            }
+            if !is_final(task.status()) {
+                verdict.lost.push(id.clone());
+            }
+            verdict
+                .doubled
+                .extend(doubled_ends(&listed).map(|key| format!("{id}: {key} was completed twice")));
+            let of_task = by_task.remove(id.as_str()).unwrap_or_default();
+            wrong.extend(judge(&task, &events, &of_task).into_iter().map(|issue| format!("{id}: {issue}")));
+            verdict.tasks.push(task);
+        }
+        wrong.extend(verdict.doubled.iter().cloned());
+        verdict
+    }
+}
+
+impl Sight {
+    /// Waits until so many events of all tasks together were seen that `which` holds for.
+    pub async fn counts(&self, what: &str, count: usize, which: impl Fn(&Event) -> bool) {
+        let mut seen = self.0.subscribe();
         let enough = |all: &BTreeMap<String, Vec<Event>>| {
             all.values().flatten().filter(|event| which(event)).count() >= count
         };
         let _ = soon(&format!("{count} times {what}"), seen.wait_for(enough)).await.map(drop);
     }
 
-    /// Waits until every followed task has ended, and judges all that was seen. The tasks as they ended come
-    /// back.
-    ///
-    /// # Panics
-    /// With everything that is wrong.
-    pub async fn verify(self, ledger: &impl Runs) -> Vec<Task> {
-        let mut wrong = Vec::new();
-        let mut stories = Vec::new();
-        for (id, following) in self.following {
-            match soon(&format!("task {id} ends"), following).await.expect("a watcher does not panic") {
-                Ok(events) => stories.push((id, events)),
-                Err(problem) => wrong.push(format!("{id}: {problem}")),
-            }
+    /// Waits until the ends of all these tasks were seen.
+    pub async fn ended(&self, tasks: &[String]) {
+        let mut seen = self.0.subscribe();
+        let all_ended = |all: &BTreeMap<String, Vec<Event>>| tasks.iter().all(|task| has_ended(all, task));
+        let ended = tokio::time::timeout(LIMIT, seen.wait_for(all_ended)).await.map(drop);
+        if ended.is_err() {
+            let open = tasks.iter().find(|task| !has_ended(&self.0.borrow(), task));
+            let story = open.map(|task| format!("{task}: {}", self.story(task))).unwrap_or_default();
+            panic!("waited {} s in vain for {} tasks to end; {story}", LIMIT.as_secs(), tasks.len());
         }
-        let runs = ledger.runs();
-        wrong.extend(doubled_leases(&runs));
-        let mut by_task: BTreeMap<&str, Vec<&Run>> = BTreeMap::new();
-        for run in &runs {
-            by_task.entry(&run.task).or_default().push(run);
-        }
-        let mut client = tasks_client(self.urls.last().expect("at least one control plane"));
-        let mut tasks = Vec::new();
-        for (id, events) in stories {
-            let task = get(&mut client, &id).await;
-            if list(&mut client, &id).await != events {
-                wrong.push(format!("{id}: the pages of events differ from the stream"));
-            }
-            let of_task = by_task.remove(id.as_str()).unwrap_or_default();
-            wrong.extend(judge(&task, &events, &of_task).into_iter().map(|issue| format!("{id}: {issue}")));
-            tasks.push(task);
-        }
-        assert!(wrong.is_empty(), "{} problems:\n{}", wrong.len(), wrong[..wrong.len().min(40)].join("\n"));
-        tasks
+    }
+
+    /// How many tasks were seen to end.
+    pub fn ends(&self) -> usize {
+        let all = self.0.borrow();
+        all.keys().filter(|task| has_ended(&all, task)).count()
+    }
+
+    fn story(&self, task: &str) -> String {
+        let all = self.0.borrow();
+        let events = all.get(task).map(Vec::as_slice).unwrap_or_default();
+        let told = events.iter().map(|event| format!("{} {}{}", event.number, event.kind, of_key(event)));
+        told.collect::<Vec<_>>().join(", ")
     }
 }
 
-async fn follow(
-    urls: Vec<String>,
-    task: String,
-    seen: Arc<watch::Sender<BTreeMap<String, Vec<Event>>>>,
-) -> Result<Vec<Event>, String> {
-    let mut clients: Vec<_> = urls.iter().map(|url| tasks_client(url)).collect();
+fn of_key(event: &Event) -> String {
+    if event.key.is_empty() { String::new() } else { format!(" ({})", event.key) }
+}
+
+fn has_ended(all: &BTreeMap<String, Vec<Event>>, task: &str) -> bool {
+    all.get(task).and_then(|events| events.last()).is_some_and(|last| is_final(last.task_status()))
+}
+
+async fn follow(urls: Vec<String>, task: String, sight: Sight) -> Result<Vec<Event>, String> {
+    let mut clients: Vec<_> = urls.iter().map(|url| attentive_client(url)).collect();
     let mut events: Vec<Event> = Vec::new();
     for turn in 0.. {
         let after = events.last().map_or(0, |event| event.number);
@@ -180,7 +269,7 @@ async fn follow(
                 }
                 due += 1;
                 let last = is_final(event.task_status());
-                seen.send_modify(|all| all.entry(task.clone()).or_default().push(event.clone()));
+                sight.0.send_modify(|all| all.entry(task.clone()).or_default().push(event.clone()));
                 events.push(event);
                 if last {
                     return match stream.message().await {
@@ -193,6 +282,13 @@ async fn follow(
         tokio::time::sleep(REOPEN).await;
     }
     unreachable!("the turns do not end")
+}
+
+/// One that leaves whoever stands still.
+fn attentive_client(url: &str) -> TaskServiceClient<Channel> {
+    let endpoint = Endpoint::from_shared(url.to_owned()).expect("a URL");
+    let endpoint = endpoint.http2_keep_alive_interval(ALIVE).keep_alive_timeout(ALIVE).connect_timeout(ALIVE);
+    TaskServiceClient::new(endpoint.connect_lazy())
 }
 
 fn tasks_client(url: &str) -> TaskServiceClient<Channel> {
@@ -224,6 +320,13 @@ fn doubled_leases(runs: &[Run]) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let twice = runs.iter().filter(|run| !seen.insert(run.lease));
     twice.map(|run| format!("lease {} was run twice ({})", run.lease, run.subtask)).collect()
+}
+
+/// The subtasks that events tell of as completed more than once.
+fn doubled_ends(events: &[Event]) -> impl Iterator<Item = &str> {
+    let mut seen = BTreeSet::new();
+    let completed = events.iter().filter(|event| event.subtask_state() == SubtaskState::Completed);
+    completed.map(|event| event.key.as_str()).filter(move |key| !seen.insert(*key))
 }
 
 /// What one subtask's events add up to.
@@ -428,6 +531,7 @@ mod tests {
         let (mut task, mut events, mut runs) = good();
         spoil(&mut task, &mut events, &mut runs);
         let mut found = doubled_leases(&runs);
+        found.extend(doubled_ends(&events).map(|key| format!("{key} was completed twice")));
         found.extend(judge(&task, &events, &runs.iter().collect::<Vec<_>>()));
         found
     }
@@ -440,7 +544,7 @@ mod tests {
     #[test]
     fn every_kind_of_wrong_is_found() {
         type Spoil = fn(&mut Task, &mut Vec<Event>, &mut Vec<Run>);
-        let rows: [(&str, Spoil, &str); 12] = [
+        let rows: [(&str, Spoil, &str); 13] = [
             ("a gap", |_, events, _| drop(events.remove(2)), "stands where"),
             ("a doubled event", |_, events, _| events.insert(3, events[2].clone()), "stands where"),
             ("an event that was never seen", |task, _, _| task.last_event = 7, "the task counts 7"),
@@ -451,6 +555,11 @@ mod tests {
                 "completed twice",
                 |_, events, _| events.insert(5, event(6, "subtask.completed", 9)),
                 "comes after its end",
+            ),
+            (
+                "told twice",
+                |_, events, _| events.insert(5, event(6, "subtask.completed", 9)),
+                "was completed twice",
             ),
             ("run twice", |_, _, runs| runs.push(runs[1].clone()), "run twice"),
             ("run by nobody", |_, _, runs| drop(runs.pop()), "workers ran 0 times"),

@@ -2,6 +2,7 @@
 //! any client sees, and wires between them that can be cut. No test is here, and nothing that decides whether
 //! the engine is right but [`history`].
 
+pub mod clock;
 pub mod control_plane;
 pub mod dir;
 pub mod history;
@@ -18,9 +19,10 @@ use std::{future::Future, time::Duration};
 use downbeat_sdk::{Client, ListAgents, proto::AgentHealth};
 
 pub use self::{
+    clock::WallClock,
     control_plane::{ControlPlane, Database},
     dir::Dir,
-    history::{Ledger, Runs, Watcher},
+    history::{Ledger, Runs, Sight, Verdict, Watcher},
     http::Http,
     process::Process,
     raw_worker::RawWorker,
@@ -30,7 +32,7 @@ pub use self::{
 };
 
 /// Longer than anything here takes on any machine: only a failure reaches it.
-pub const LIMIT: Duration = Duration::from_secs(120);
+pub const LIMIT: Duration = Duration::from_secs(300);
 /// How often something that no stream tells is looked at.
 const LOOK: Duration = Duration::from_millis(25);
 

@@ -1,5 +1,5 @@
-//! A wire between two real sockets that can be cut, frozen and mended, and counts what it carries when it
-//! leads to a Postgres.
+//! A wire between two real sockets that can be cut, frozen, slowed down and mended, that can forget its
+//! connections, and counts what it carries when it leads to a Postgres.
 
 use std::{
     net::SocketAddr,
@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::{
@@ -21,8 +22,17 @@ use tokio::{
 
 /// What a wire does with what is sent over it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+struct State {
+    way: Way,
+    /// Connections of an earlier age are forgotten.
+    age: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
     Whole,
+    /// Everything comes so much later.
+    Slow(Duration),
     /// Everything waits, and nobody is told.
     Frozen,
     /// Connections break, and new ones are closed at once.
@@ -47,12 +57,12 @@ impl Wire {
         let server = server.trim_start_matches("http://").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let addr = listener.local_addr().expect("a bound address");
-        let (state, told) = watch::channel(State::Whole);
+        let (state, told) = watch::channel(State { way: Way::Whole, age: 0 });
         let queries = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&queries);
         let accepting = tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
-                if *told.borrow() == State::Cut {
+                if told.borrow().way == Way::Cut {
                     continue;
                 }
                 tokio::spawn(carry(near, server.clone(), told.clone(), Arc::clone(&count)));
@@ -72,16 +82,31 @@ impl Wire {
 
     /// Breaks all connections, and every new one until [`mend`](Wire::mend).
     pub fn cut(&self) {
-        self.state.send_replace(State::Cut);
+        self.turn(Way::Cut);
     }
 
     /// Holds everything back until [`mend`](Wire::mend); nobody is told.
     pub fn freeze(&self) {
-        self.state.send_replace(State::Frozen);
+        self.turn(Way::Frozen);
+    }
+
+    /// Holds back what is sent for so long.
+    pub fn slow(&self, by: Duration) {
+        self.turn(Way::Slow(by));
+    }
+
+    /// Forgets its connections, as a router does that loses its table: both ends keep theirs open and never
+    /// hear anything of it again. New ones are carried.
+    pub fn forget(&self) {
+        self.state.send_modify(|state| state.age += 1);
     }
 
     pub fn mend(&self) {
-        self.state.send_replace(State::Whole);
+        self.turn(Way::Whole);
+    }
+
+    fn turn(&self, way: Way) {
+        self.state.send_modify(|state| state.way = way);
     }
 
     /// Queries sent by clients so far, when the server is a Postgres: simple queries and executions of
@@ -99,14 +124,15 @@ impl Drop for Wire {
 }
 
 async fn carry(near: TcpStream, server: String, state: watch::Receiver<State>, queries: Arc<AtomicU64>) {
+    let age = state.borrow().age;
     let Ok(far) = TcpStream::connect(server).await else { return };
     let _ = (near.set_nodelay(true), far.set_nodelay(true));
     let (near_read, near_write) = near.into_split();
     let (far_read, far_write) = far.into_split();
     // Whichever side ends ends both: what is carried is no half-open talk.
     tokio::select! {
-        () = pass(near_read, far_write, state.clone(), Some(Frames::new(queries))) => {}
-        () = pass(far_read, near_write, state, None) => {}
+        () = pass(near_read, far_write, state.clone(), age, Some(Frames::new(queries))) => {}
+        () = pass(far_read, near_write, state, age, None) => {}
     }
 }
 
@@ -114,18 +140,29 @@ async fn pass(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut state: watch::Receiver<State>,
+    age: u64,
     mut frames: Option<Frames>,
 ) {
     let mut bytes = vec![0; 64 * 1024];
     loop {
         let read = tokio::select! {
-            _ = reach(&mut state, |state| state == State::Cut) => return,
+            biased;
+            found = reach(&mut state, |state| state.way == Way::Cut || state.age != age) => {
+                // Forgotten: both ends stay open, unheard, until the wire is cut or gone.
+                if found.is_some_and(|state| state.age != age) {
+                    let _ = reach(&mut state, |state| state.way == Way::Cut).await;
+                }
+                return;
+            }
             read = from.read(&mut bytes) => read,
         };
         let Ok(read @ 1..) = read else { return };
         // What was read while the wire froze waits as well.
-        if reach(&mut state, |state| state != State::Frozen).await != Some(State::Whole) {
-            return;
+        match reach(&mut state, |state| state.way != Way::Frozen || state.age != age).await {
+            Some(State { age: now, .. }) if now != age => continue,
+            Some(State { way: Way::Whole, .. }) => {}
+            Some(State { way: Way::Slow(by), .. }) => tokio::time::sleep(by).await,
+            _ => return,
         }
         frames.iter_mut().for_each(|frames| frames.see(&bytes[..read]));
         if to.write_all(&bytes[..read]).await.is_err() {

@@ -1,4 +1,5 @@
-//! kill -9 of the control plane, of workers and of Postgres, each in the middle of 200 running tasks.
+//! kill -9 where it hurts most: of a control plane on SQLite and of workers in the middle of 200 running tasks, and
+//! of a replica that nobody starts again.
 
 use std::fs;
 
@@ -6,21 +7,12 @@ use downbeat_sdk::{
     Client,
     proto::{Event, Outcome, TaskStatus},
 };
-use downbeat_tests::{
-    harness::{
-        ControlPlane, Database, Dir, Gate, Ledger, Notes, Runs, SdkWorker, Watcher, WorkerProcess,
-        plans::{chain, diamond, fan},
-        served,
-    },
-    on_both_databases,
-    postgres::Postgres,
+use downbeat_tests::harness::{
+    ControlPlane, Database, Dir, Gate, Ledger, Notes, Runs, SdkWorker, Watcher, WorkerProcess,
+    plans::{chain, diamond, fan},
+    served,
 };
 use futures::{StreamExt, stream};
-
-on_both_databases! {
-    control_plane_is_killed
-    workers_are_killed
-}
 
 const TASKS: usize = 200;
 /// Submitted at the same time.
@@ -44,7 +36,9 @@ async fn start_all(client: &Client, watcher: &mut Watcher, task: impl Fn(&str) -
     ids.iter().for_each(|id| watcher.follow(id));
 }
 
-async fn control_plane_is_killed(database: Database) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_plane_on_sqlite_is_killed() {
+    let database = Database::sqlite();
     let mut plane = ControlPlane::start(&database).await;
     let (client, ledger, gate) = (plane.client(), Ledger::default(), Gate::closed());
     let _workers: Vec<SdkWorker> =
@@ -68,7 +62,9 @@ async fn control_plane_is_killed(database: Database) {
     }
 }
 
-async fn workers_are_killed(database: Database) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_of_sqlite_are_killed() {
+    let database = Database::sqlite();
     let plane = ControlPlane::start_here(&database, |_| {}).await;
     let (client, notes, dir) = (plane.client(), Notes::new(), Dir::new("gate"));
     let go = dir.path().join("go");
@@ -123,34 +119,5 @@ async fn replica_that_never_comes_back_is_given_up() {
         let [lost, done] = &sub.attempts[..] else { unreachable!("two outcomes") };
         let grace = done.started_at_ms - lost.started_at_ms;
         assert!(grace >= 15_000, "its worker had {grace} ms to come back");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn postgres_is_killed() {
-    let mut postgres = Postgres::start();
-    let database = Database::Postgres(postgres.create_database());
-    let plane = ControlPlane::start(&database).await;
-    let (client, ledger, gate) = (plane.client(), Ledger::default(), Gate::closed());
-    let _workers: Vec<SdkWorker> =
-        (0..4).map(|_| SdkWorker::start(&plane.grpc, &["maker"], 64, &ledger, &gate)).collect();
-    served(&client, "maker").await;
-    let mut watcher = Watcher::new(&[&plane.grpc]);
-    start_all(&client, &mut watcher, |id| diamond(id, "maker")).await;
-    ledger.begun(TASKS).await;
-    for round in 1..=3 {
-        gate.let_through(TASKS / 2);
-        watcher.counts("subtask.completed", round * TASKS / 2 - TASKS / 4, completed).await;
-        postgres.kill();
-        // What is done meanwhile waits with its worker.
-        gate.let_through(TASKS / 10);
-        postgres.restart();
-    }
-    gate.open_for_all();
-    let tasks = watcher.verify(&ledger).await;
-    assert_eq!(tasks.len(), TASKS);
-    for task in &tasks {
-        assert_eq!(task.status(), TaskStatus::Completed);
-        assert_eq!(task.metrics.unwrap().failures, 0, "a dead database is nobody's failure");
     }
 }

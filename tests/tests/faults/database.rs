@@ -1,14 +1,14 @@
-//! The database down at start, down and cut in the middle, and a disk that is full.
+//! The database down at start and down later, what is told of it meanwhile, and a full disk below SQLite.
 
 use std::{path::Path, process::Command};
 
 use downbeat_sdk::{
     Plan, SubmitTask, Subtask,
-    proto::{Event, SubmitTaskRequest, TaskStatus, task_service_client::TaskServiceClient},
+    proto::{SubmitTaskRequest, TaskStatus, task_service_client::TaskServiceClient},
 };
 use downbeat_tests::{
     harness::{
-        ControlPlane, Database, Dir, Gate, Ledger, SdkWorker, Watcher, Wire,
+        ControlPlane, Database, Dir, Gate, Ledger, SdkWorker, Watcher,
         plans::{chain, diamond, single},
         served, soon, until,
     },
@@ -17,10 +17,6 @@ use downbeat_tests::{
 use serde_json::json;
 use tonic::Code;
 use tonic_types::StatusExt;
-
-fn completed(event: &Event) -> bool {
-    event.kind == "subtask.completed"
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_down_at_start_is_waited_for_and_down_later_is_told() {
@@ -70,48 +66,6 @@ async fn postgres_down_at_start_is_waited_for_and_down_later_is_told() {
     // An operator's wish to stop does not wait for the database.
     postgres.kill();
     plane.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_cut_in_the_middle_of_commits_lose_and_double_nothing() {
-    const TASKS: usize = 50;
-    let url = Postgres::shared().create_database();
-    let (server, name) = url.split_once('@').and_then(|(_, rest)| rest.split_once('/')).unwrap();
-    let wire = Wire::to(server).await;
-    let database = Database::Postgres(format!("postgres://postgres@{}/{name}", wire.addr()));
-    let plane = ControlPlane::start(&database).await;
-    let (client, ledger, gate) = (plane.client(), Ledger::default(), Gate::closed());
-    let _worker = SdkWorker::start(&plane.grpc, &["maker"], 100, &ledger, &gate);
-    served(&client, "maker").await;
-    let mut watcher = Watcher::new(&[&plane.grpc]);
-    for i in 0..TASKS {
-        let id = format!("c-{i}");
-        client.submit(diamond(&id, "maker")).await.unwrap();
-        watcher.follow(&id);
-        client.execute(id).await.unwrap();
-    }
-    ledger.begun(TASKS).await;
-    for done in 1..=12 {
-        gate.let_through(15);
-        watcher.counts("subtask.completed", 15 * done - 10, completed).await;
-        // Whether the commit that is under way took place, nobody can know.
-        wire.cut();
-        wire.mend();
-    }
-    // An answer that does not come, and then does.
-    wire.freeze();
-    gate.open_for_all();
-    let late = tokio::spawn(async move {
-        let submitted = client.submit(single("late", "maker")).await.unwrap();
-        (client, submitted)
-    });
-    wire.mend();
-    let (client, _) = soon("the frozen submit is answered", late).await.unwrap();
-    watcher.follow("late");
-    client.execute("late").await.unwrap();
-    let tasks = watcher.verify(&ledger).await;
-    assert_eq!(tasks.len(), TASKS + 1);
-    assert!(tasks.iter().all(|task| task.status() == TaskStatus::Completed));
 }
 
 /// A small file system of its own; gone when dropped.

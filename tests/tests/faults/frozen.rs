@@ -5,8 +5,7 @@ use std::fs;
 use downbeat_sdk::proto::{Event, Outcome, TaskStatus, WorkerState, result_ack::Verdict};
 use downbeat_tests::{
     harness::{
-        ControlPlane, Database, Dir, Gate, Ledger, Notes, RawWorker, Runs, SdkWorker, Watcher, Wire,
-        WorkerProcess,
+        ControlPlane, Database, Dir, Gate, Ledger, Notes, RawWorker, Runs, SdkWorker, Watcher, WorkerProcess,
         plans::{chain, fan, single},
         process::Signal,
         raw_worker::{hello, lease_of},
@@ -101,9 +100,7 @@ async fn frozen_replica_is_given_up_and_comes_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replica_cut_off_from_the_database_is_given_up_and_comes_back() {
     let url = Postgres::shared().create_database();
-    let (server, name) = url.split_once('@').and_then(|(_, rest)| rest.split_once('/')).unwrap();
-    let wire = Wire::to(server).await;
-    let far = Database::Postgres(format!("postgres://postgres@{}/{name}", wire.addr()));
+    let (far, wire) = Database::behind_wire(&url).await;
     let one = ControlPlane::start(&far).await;
     let two = ControlPlane::start(&Database::Postgres(url)).await;
     is_given_up_and_comes_back(&one, &two, || wire.freeze(), || wire.mend()).await;

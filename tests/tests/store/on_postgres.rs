@@ -15,7 +15,7 @@ use downbeat_store::{
     PostgresStore, Store, StoreError, Writer,
     migrate::{self, Applied, Migration},
 };
-use downbeat_tests::postgres::Postgres;
+use downbeat_tests::{harness::Database, postgres::Postgres};
 use futures::FutureExt;
 use tokio_postgres::NoTls;
 
@@ -277,6 +277,23 @@ async fn hints_are_heard() {
     let kill = "select pg_terminate_backend(pid) from pg_stat_activity
                 where datname = current_database() and pid <> pg_backend_pid()";
     sql(&url).await.query(kill, &[]).await.unwrap();
+    assert_eq!(hints.recv().await, None);
+}
+
+/// Both ends keep their connections open, and hear nothing of each other any more.
+#[tokio::test]
+async fn a_link_that_forgets_its_connections_is_noticed() {
+    const READERS: usize = 3;
+    let (database, wire) = Database::behind_wire(&new_database().await).await;
+    let Database::Postgres(url) = database else { unreachable!("asked for Postgres") };
+    let store = PostgresStore::connect(&url, READERS).await.unwrap();
+    let reads = || futures::future::join_all((0..READERS).map(|_| store.ping()));
+    assert!(reads().await.iter().all(Result::is_ok));
+    let mut hints = store.listen().await.unwrap().expect("Postgres has others");
+    wire.forget();
+    let lost = store.ping().await;
+    assert!(matches!(lost, Err(StoreError::Unavailable { .. })), "{lost:?}");
+    assert!(reads().await.iter().all(Result::is_ok), "those beside it are not tried any more");
     assert_eq!(hints.recv().await, None);
 }
 

@@ -1,7 +1,7 @@
 //! Hints from other replicas, over `LISTEN` on a connection of its own. They come back from one's own
 //! `NOTIFY` too, and any of them may be lost.
 
-use std::future::poll_fn;
+use std::{future::poll_fn, time::Duration};
 
 use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, Config, Connection, NoTls, Socket, tls::NoTlsStream};
@@ -11,6 +11,8 @@ use crate::Result;
 
 /// Hints that wait to be looked at. What comes beyond them is dropped: a poll stands behind every hint.
 const HINTS_MAX: usize = 256;
+/// Silence says nothing here: a connection that a link on the way has forgotten is as silent as one without hints.
+const PROBE_EVERY: Duration = Duration::from_secs(10);
 
 /// Listens until the receiver is dropped or the connection breaks, which closes the channel.
 pub(super) async fn listen(config: &Config) -> Result<mpsc::Receiver<String>> {
@@ -24,11 +26,19 @@ pub(super) async fn listen(config: &Config) -> Result<mpsc::Receiver<String>> {
     }
     // Keeps the client, which keeps the connection, as long as both ends are there.
     tokio::spawn(async move {
+        let probes = async {
+            loop {
+                tokio::time::sleep(PROBE_EVERY).await;
+                if answer(async { Ok(client.batch_execute("").await?) }).await.is_err() {
+                    return;
+                }
+            }
+        };
         tokio::select! {
             () = sender.closed() => driver.abort(),
+            () = probes => driver.abort(),
             _ = &mut driver => {}
         }
-        drop(client);
     });
     Ok(hints)
 }

@@ -221,7 +221,11 @@ impl Store for PostgresStore {
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(answer(async { Ok(self.pool.get().await?.batch_execute("").await?) }))
+        Box::pin(async {
+            let client = self.pool.get().await?;
+            let answered = answer(async { Ok(client.batch_execute("").await?) });
+            self.settle(answered.await, client)
+        })
     }
 
     fn notify<'a>(&'a self, hint: &'a str) -> BoxFuture<'a, Result<()>> {

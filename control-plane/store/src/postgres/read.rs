@@ -1,5 +1,6 @@
 //! The closed set of reads, on a small pool of connections that never hold a lock.
 
+use deadpool_postgres::Object;
 use downbeat_core::{
     effect::{Queued, Wake},
     event::Event,
@@ -32,12 +33,22 @@ impl PostgresStore {
         params: &[&(dyn ToSql + Sync)],
         decode: impl FnMut(&mut dyn Cells) -> Result<T>,
     ) -> Result<Vec<T>> {
-        answer(async {
-            let client = self.pool.get().await?;
+        let client = self.pool.get().await?;
+        let found = answer(async {
             let statement = client.prepare_cached(sql).await?;
             all(&client.query(&statement, params).await?, decode)
-        })
-        .await
+        });
+        self.settle(found.await, client)
+    }
+
+    /// What a connection of the pool has answered. One that did not may never do so again (a link forgets its
+    /// connections, and nobody is told), and neither may those that wait beside it: none of them is used again.
+    pub(super) fn settle<T>(&self, answered: Result<T>, client: Object) -> Result<T> {
+        if matches!(answered, Err(StoreError::Unavailable { .. })) {
+            drop(Object::take(client));
+            self.pool.retain(|_, _| false);
+        }
+        answered
     }
 
     pub(super) async fn read_routes_after(&self, after: RouteNo) -> Result<Vec<Route>> {
@@ -58,8 +69,8 @@ impl PostgresStore {
     /// Both statements and the snapshot around them are sent at once: one round trip, and a caller that goes
     /// away leaves no transaction behind.
     pub(super) async fn read_task(&self, task: TaskNo) -> Result<Option<TaskRecord>> {
-        answer(async {
-            let client = self.pool.get().await?;
+        let client = self.pool.get().await?;
+        let found = answer(async {
             let head = client.prepare_cached(include_str!("sql/task.sql")).await?;
             let whole = client.prepare_cached(include_str!("sql/load_whole.sql")).await?;
             let tasks = vec![task.0];
@@ -78,8 +89,8 @@ impl PostgresStore {
             let task = one(row, |cells| rows::task(cells))?;
             let subtasks = all(&whole, |cells| rows::subtask(cells).map(|(_, _, row)| row))?;
             Ok(Some(TaskRecord { task, subtasks }))
-        })
-        .await
+        });
+        self.settle(found.await, client)
     }
 
     /// Not prepared: which index serves best depends on the prefix, so it is planned for each.
@@ -100,12 +111,12 @@ impl PostgresStore {
             (id_prefix, Type::TEXT),
             (&rows_max, Type::INT8),
         ];
-        answer(async {
-            let client = self.pool.get().await?;
+        let client = self.pool.get().await?;
+        let found = answer(async {
             let found = client.query_typed(include_str!("sql/list_tasks.sql"), &params).await?;
             Ok(TaskPage::cut(all(&found, |cells| rows::summary(cells))?, *limit))
-        })
-        .await
+        });
+        self.settle(found.await, client)
     }
 
     pub(super) async fn read_outputs(&self, of: &[(TaskNo, Index)]) -> Result<Vec<Output>> {

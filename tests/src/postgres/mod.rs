@@ -1,12 +1,16 @@
 //! A private Postgres for tests: its own data directory, port and socket, with `fsync` on, gone when it is
 //! dropped and also when the test process dies, whichever way.
 //!
+//! It may have a standby that takes over, and a disk of its own that can be filled.
+//!
 //! Needs Postgres' programs under `/usr/lib/postgresql/*/bin` (Debian's place); takes the newest. As root it
 //! runs the server as the user `postgres`, because Postgres refuses to be root.
 
+mod disk;
+mod standby;
+
 use std::{
     fs,
-    net::TcpListener,
     os::unix::{
         fs::{MetadataExt, chown},
         process::CommandExt,
@@ -21,6 +25,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use self::disk::Disk;
+use crate::port;
+
 /// How long a server may take to start; it may have a crash to recover from.
 const START: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(20);
@@ -34,6 +41,7 @@ pid=$(head -n 1 "$1/data/postmaster.pid" 2> /dev/null)
 ours() { [ -n "$pid" ] && [ "$(readlink "/proc/$pid/cwd")" = "$1/data" ]; }
 if ours "$1"; then kill -INT "$pid"; fi
 while ours "$1"; do sleep 0.05; done
+if mountpoint -q "$1"; then umount --lazy "$1"; fi
 rm -rf "$1"
 "#;
 
@@ -46,6 +54,8 @@ pub struct Postgres {
     home: PathBuf,
     owner: Option<(u32, u32)>,
     port: u16,
+    settings: Vec<String>,
+    disk: Disk,
     server: Option<Child>,
     databases: AtomicU32,
     reaper: Child,
@@ -59,6 +69,22 @@ impl Postgres {
     /// # Panics
     /// When there is no Postgres on this machine, or it does not start.
     pub fn start() -> Postgres {
+        Postgres::start_with(&["max_connections=200"])
+    }
+
+    /// One with settings of the test's own.
+    ///
+    /// # Panics
+    /// As [`start`](Postgres::start).
+    pub fn start_with(settings: &[&str]) -> Postgres {
+        let mut postgres = Postgres::prepare(settings);
+        postgres.init();
+        postgres.restart();
+        postgres
+    }
+
+    /// A place for a server, empty.
+    fn prepare(settings: &[&str]) -> Postgres {
         let programs = programs();
         let owner = is_root().then(|| user(USER));
         let name = format!("downbeat-pg-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -75,20 +101,18 @@ impl Postgres {
             .spawn()
             .expect("a shell");
         let lifeline = reaper.stdin.take();
-        let mut postgres = Postgres {
+        Postgres {
             programs,
             home,
             owner,
-            port: 0,
+            port: port::free(),
+            settings: settings.iter().map(|setting| (*setting).to_owned()).collect(),
+            disk: Disk::Everybodys,
             server: None,
             databases: AtomicU32::new(0),
             reaper,
             lifeline,
-        };
-        postgres.init();
-        postgres.port = free_port();
-        postgres.restart();
-        postgres
+        }
     }
 
     /// The server that all tests of this process share. Each takes a database of its own.
@@ -99,7 +123,13 @@ impl Postgres {
 
     /// The URL of an existing database.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://{USER}@127.0.0.1:{}/{database}", self.port)
+        Postgres::url_of(&[self], database)
+    }
+
+    /// The URL of a database that several servers have, to be tried in this order.
+    pub fn url_of(servers: &[&Postgres], database: &str) -> String {
+        let hosts: Vec<String> = servers.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
+        format!("postgres://{USER}@{}/{database}", hosts.join(","))
     }
 
     /// Creates an empty database and gives its URL.
@@ -141,22 +171,56 @@ impl Postgres {
         }
     }
 
+    /// Stops the server as an operator does who does not wait for clients.
+    ///
+    /// # Panics
+    /// When it does not run, or does not stop.
+    pub fn stop(&mut self) {
+        let server = self.server.as_mut().expect("a running server");
+        let pid = server.id().to_string();
+        let told = Command::new("sh").args(["-c", "kill -s INT \"$1\"", "kill", &pid]).status();
+        assert!(told.is_ok_and(|told| told.success()), "cannot signal Postgres");
+        server.wait().expect("our own child");
+        self.server = None;
+    }
+
+    /// Runs one statement and gives the first column of its first row.
+    ///
+    /// # Panics
+    /// When the server refuses it.
+    pub fn sql(&self, database: &str, statement: &str) -> String {
+        let mut psql = self.client("psql");
+        psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--dbname", database]);
+        let done = psql.args(["--command", statement]).output().expect("psql runs");
+        assert!(done.status.success(), "{statement}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8_lossy(&done.stdout).trim().to_owned()
+    }
+
     /// Starts the server anew, on the same port with the same data; kills it first where it runs.
     ///
     /// # Panics
     /// When it does not come up.
     pub fn restart(&mut self) {
         self.kill();
+        self.revive();
+    }
+
+    /// Starts the server where it does not run, and waits until it serves.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn revive(&mut self) {
         let deadline = Instant::now() + START;
         // Orphans of a killed server hold on to its memory for a moment, and a new one refuses meanwhile.
         while Instant::now() < deadline {
-            let mut server = self.spawn();
+            let mut server = self.server.take().unwrap_or_else(|| self.spawn());
             loop {
-                if self.client("pg_isready").arg("--quiet").status().is_ok_and(|ready| ready.success()) {
+                let ended = server.try_wait().expect("our own child").is_some();
+                if !ended && self.serves() {
                     self.server = Some(server);
                     return;
                 }
-                if server.try_wait().expect("our own child").is_some() || Instant::now() > deadline {
+                if ended || Instant::now() > deadline {
                     break;
                 }
                 thread::sleep(LOOK);
@@ -166,6 +230,10 @@ impl Postgres {
             thread::sleep(LOOK);
         }
         panic!("Postgres does not start; see {}", self.log().display());
+    }
+
+    fn serves(&self) -> bool {
+        self.client("pg_isready").arg("--quiet").status().is_ok_and(|ready| ready.success())
     }
 
     fn init(&self) {
@@ -187,11 +255,10 @@ impl Postgres {
             format!("port={}", self.port),
             format!("unix_socket_directories={}", self.home.display()),
             "fsync=on".to_owned(),
-            "max_connections=200".to_owned(),
         ];
         let mut server = self.as_owner("postgres");
         server.arg("-D").arg(self.data()).process_group(0).stdin(Stdio::null());
-        for setting in &settings {
+        for setting in settings.iter().chain(&self.settings) {
             server.args(["-c", setting]);
         }
         server.stdout(log.try_clone().expect("a log file")).stderr(log).spawn().expect("postgres runs")
@@ -263,10 +330,4 @@ fn user(name: &str) -> (u32, u32) {
         .find(|fields| fields[0] == name)
         .and_then(|fields| Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?)))
         .unwrap_or_else(|| panic!("no user `{name}` to run Postgres as"))
-}
-
-/// A port that nobody has right now.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("a bound address").port()
 }
