@@ -60,7 +60,7 @@ pub(crate) fn declaration(hello: &v1::Hello) -> Result<WorkerDeclaration, Failur
         if agent.skills.len() > limits::CAPABILITIES {
             found.push(over(&at("skills"), "CAPABILITIES", limits::CAPABILITIES, agent.skills.len()));
         }
-        for (s, skill) in agent.skills.iter().enumerate() {
+        for (s, skill) in agent.skills.iter().take(limits::CAPABILITIES).enumerate() {
             text(&format!("hello.agents[{i}].skills[{s}]"), skill, limits::TITLE_BYTES, &mut found);
         }
         text(&at("domain"), &agent.domain, limits::NAME_BYTES, &mut found);
@@ -244,4 +244,21 @@ pub(crate) fn context(metadata: &[u8]) -> Bytes {
     }
     let seed = serde_json::from_slice::<Seed<'_>>(metadata).ok().and_then(|seed| seed.context);
     seed.map_or(Bytes::from_static(b"{}"), |context| Bytes::copy_from_slice(context.get().as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_too_many_skills_only_so_many_are_looked_at() {
+        let agent = v1::AgentDeclaration {
+            name: "a".into(),
+            skills: vec!["\u{1}".into(); 10_000],
+            ..Default::default()
+        };
+        let hello = v1::Hello { worker: "w".into(), agents: vec![agent], slots: 1, ..Default::default() };
+        let Err(Failure::Invalid(found)) = declaration(&hello) else { panic!("accepted") };
+        assert_eq!(found.len(), 1 + limits::CAPABILITIES);
+    }
 }
