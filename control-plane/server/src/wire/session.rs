@@ -206,18 +206,23 @@ fn artifact(sent: v1::Artifact) -> Artifact {
 
 /// A progress line, a reason, an error's message: cut to what is kept, without NUL.
 pub(crate) fn cut(message: &str) -> String {
-    let mut end = message.len().min(limits::MESSAGE_BYTES);
-    while !message.is_char_boundary(end) {
-        end -= 1;
-    }
-    message[..end].replace('\0', "\u{fffd}")
+    // Cut before, so that no more than is kept is looked through, and after: the replacement is longer.
+    let mut text = within(message).replace('\0', "\u{fffd}");
+    text.truncate(within(&text).len());
+    text
+}
+
+/// The longest beginning of a message that is kept.
+fn within(message: &str) -> &str {
+    &message[..message.floor_char_boundary(limits::MESSAGE_BYTES)]
 }
 
 /// A progress message as a line: `40 % compiling`.
 pub(crate) fn progress(progress: &v1::Progress) -> String {
     let text = cut(&progress.message);
     if progress.fraction > 0.0 && progress.fraction <= 1.0 {
-        format!("{:.0} % {text}", progress.fraction * 100.0).trim_end().to_owned()
+        let line = format!("{:.0} % {text}", progress.fraction * 100.0);
+        within(&line).trim_end().to_owned()
     } else {
         text
     }
@@ -249,6 +254,23 @@ pub(crate) fn context(metadata: &[u8]) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_is_never_longer_than_what_is_kept() {
+        let long = "é".repeat(limits::MESSAGE_BYTES);
+        for (message, fraction) in [(long.as_str(), 0.0), (long.as_str(), 0.4), (&"\0".repeat(5_000), 0.4)] {
+            let line = progress(&v1::Progress { lease: None, message: message.to_owned(), fraction });
+            assert!(
+                (limits::MESSAGE_BYTES - 2..=limits::MESSAGE_BYTES).contains(&line.len()),
+                "{}",
+                line.len()
+            );
+            assert!(!line.contains('\0'));
+        }
+        let line = v1::Progress { lease: None, message: "compiling".into(), fraction: 0.4 };
+        assert_eq!(progress(&line), "40 % compiling");
+        assert_eq!(cut("a\0b"), "a\u{fffd}b");
+    }
 
     #[test]
     fn of_too_many_skills_only_so_many_are_looked_at() {
