@@ -43,6 +43,9 @@ pub(super) const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
 const HEARTBEAT_INTERVAL_MIN: Duration = Duration::from_millis(10);
 /// Each progress message becomes an event in the database: more per second is of no use to a reader.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+/// What a shutdown, or a handler that shall stop, is waited for at most: in effect for ever, and still a time that can
+/// be added to any other.
+const PATIENCE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Leases per slot that may be open: one runs, and results on their way out or not yet acknowledged are few unless the
 /// control plane hands out work without ever acknowledging any.
 const OPEN_PER_SLOT_MAX: usize = 4;
@@ -146,8 +149,9 @@ struct Outbox {
 impl Session {
     /// A session that has no stream yet.
     pub(crate) fn new(settings: Settings) -> Self {
+        let cancel_grace = settings.cancel_grace.min(PATIENCE_MAX);
         Self {
-            settings,
+            settings: Settings { cancel_grace, ..settings },
             link: Link::Down,
             identity: None,
             limits: Limits {
@@ -215,13 +219,7 @@ impl Session {
     }
 
     /// A handler has ended, one way or another.
-    pub(crate) fn handle_finished(
-        &mut self,
-        now: Instant,
-        wall: SystemTime,
-        lease_id: i64,
-        outcome: Outcome,
-    ) {
+    pub fn handle_finished(&mut self, now: Instant, wall: SystemTime, lease_id: i64, outcome: Outcome) {
         match self.leases.finish(lease_id, outcome, self.limits.output_bytes_max) {
             Finish::SendResult if self.is_up() => {
                 // The last words of a handler come before its result.
@@ -230,7 +228,7 @@ impl Session {
             }
             // The next welcome brings it up.
             Finish::SendResult => {}
-            Finish::AckCancel(lease) => self.outbox.cancel_acks.push(lease),
+            Finish::AckCancel(lease) => self.ack_cancel(lease),
             Finish::Unfinished => {
                 self.progress.remove(&lease_id);
                 self.ending.iter_mut().for_each(Ending::count_unfinished);
@@ -252,7 +250,7 @@ impl Session {
     /// The worker shall end: take nothing new, and give what runs so long to finish. Called again, the shorter
     /// time counts.
     pub(crate) fn handle_shutdown(&mut self, now: Instant, drain_timeout: Duration) {
-        let until = now + drain_timeout;
+        let until = now + drain_timeout.min(PATIENCE_MAX);
         match &mut self.ending {
             Some(ending) => ending.hasten(until),
             None => self.ending = Some(Ending::local(until)),
@@ -403,6 +401,15 @@ impl Session {
     fn stop(&mut self, now: Instant, lease_id: i64, reason: CancelReason) {
         self.actions.push_back(Action::Cancel { lease_id, reason });
         self.leases.abort_at(lease_id, now + self.settings.cancel_grace);
+    }
+
+    /// Once each, and while nobody reads no more than could have been handed out. One that is left out costs little: the
+    /// control plane sees in the heartbeats that the lease is not held.
+    fn ack_cancel(&mut self, lease: LeaseRef) {
+        let acks = &mut self.outbox.cancel_acks;
+        if acks.len() < OPEN_PER_SLOT_MAX * self.settings.hello.slots as usize && !acks.contains(&lease) {
+            acks.push(lease);
+        }
     }
 
     /// Only a shutdown of our own has to be told; the contract has no word for it but a drain.
