@@ -20,7 +20,7 @@ use crate::{committer::Ack, failure::Failure};
 ///
 /// # Errors
 /// `Invalid`, naming the fields of `hello`.
-pub(crate) fn declaration(hello: &v1::Hello) -> Result<WorkerDeclaration, Failure> {
+pub fn declaration(hello: &v1::Hello) -> Result<WorkerDeclaration, Failure> {
     let mut found = Vec::new();
     text("hello.worker", &hello.worker, limits::NAME_BYTES, &mut found);
     text("hello.build_id", &hello.build_id, limits::NAME_BYTES, &mut found);
@@ -114,7 +114,7 @@ pub(crate) fn cancel_reason(outcome: Outcome) -> &'static str {
 }
 
 /// A lease as the worker names it.
-pub(crate) fn lease(lease: &v1::LeaseRef) -> LeaseAt {
+pub fn lease(lease: &v1::LeaseRef) -> LeaseAt {
     LeaseAt { task: TaskNo(lease.task_no), index: lease.index, lease: LeaseId(lease.lease_id) }
 }
 
@@ -123,7 +123,7 @@ pub(crate) fn lease_ref(at: LeaseAt) -> v1::LeaseRef {
     v1::LeaseRef { lease_id: at.lease.0, task_no: at.task.0, index: at.index }
 }
 
-pub(crate) fn leases(leases: &[v1::LeaseRef]) -> Vec<LeaseAt> {
+pub fn leases(leases: &[v1::LeaseRef]) -> Vec<LeaseAt> {
     leases.iter().map(lease).collect()
 }
 
@@ -132,7 +132,7 @@ pub(crate) fn lease_refs(leases: &[LeaseAt]) -> Vec<v1::LeaseRef> {
 }
 
 /// A result. What cannot be kept becomes a failed attempt, and the text says why it was refused.
-pub(crate) fn result(sent: v1::Result) -> Option<(LeaseAt, WorkResult, Option<String>)> {
+pub fn result(sent: v1::Result) -> Option<(LeaseAt, WorkResult, Option<String>)> {
     let at = lease(sent.lease.as_ref()?);
     match sent.outcome {
         Some(v1::result::Outcome::Completed(completed)) => match check_completed(&completed) {
@@ -218,7 +218,7 @@ fn within(message: &str) -> &str {
 }
 
 /// A progress message as a line: `40 % compiling`.
-pub(crate) fn progress(progress: &v1::Progress) -> String {
+pub fn progress(progress: &v1::Progress) -> String {
     let text = cut(&progress.message);
     if progress.fraction > 0.0 && progress.fraction <= 1.0 {
         let line = format!("{:.0} % {text}", progress.fraction * 100.0);
@@ -241,7 +241,7 @@ pub(crate) fn result_ack(ack: Ack, refused: Option<String>) -> v1::ResultAck {
 }
 
 /// The seeded shared context: `metadata.context`, or an empty object.
-pub(crate) fn context(metadata: &[u8]) -> Bytes {
+pub fn context(metadata: &[u8]) -> Bytes {
     #[derive(serde::Deserialize)]
     struct Seed<'a> {
         #[serde(borrow)]

@@ -23,7 +23,7 @@ use std::{
 
 use prost::Message as _;
 
-pub(crate) use self::leases::Outcome;
+pub use self::leases::Outcome;
 use self::{
     ending::Ending,
     leases::{Finish, Leases},
@@ -57,7 +57,7 @@ const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
 /// What the driver has to do.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Action {
+pub enum Action {
     /// Run the handler of the brief's agent.
     Start { brief: Box<Brief>, output_bytes_max: usize },
     /// Ask a handler to stop.
@@ -74,16 +74,16 @@ pub(crate) enum Action {
 
 /// What a worker says about itself; the same on every stream.
 #[derive(Debug, Clone)]
-pub(crate) struct Settings {
+pub struct Settings {
     /// Without `resume`.
-    pub(crate) hello: Hello,
+    pub hello: Hello,
     /// How long a handler has to stop once it was asked to.
-    pub(crate) cancel_grace: Duration,
+    pub cancel_grace: Duration,
 }
 
 /// The state machine.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub struct Session {
     settings: Settings,
     link: Link,
     identity: Option<Identity>,
@@ -148,7 +148,7 @@ struct Outbox {
 // What goes in.
 impl Session {
     /// A session that has no stream yet.
-    pub(crate) fn new(settings: Settings) -> Self {
+    pub fn new(settings: Settings) -> Self {
         let cancel_grace = settings.cancel_grace.min(PATIENCE_MAX);
         Self {
             settings: Settings { cancel_grace, ..settings },
@@ -170,13 +170,13 @@ impl Session {
     }
 
     /// A stream is being opened; the first message on it is Hello.
-    pub(crate) fn handle_opening(&mut self, now: Instant) {
+    pub fn handle_opening(&mut self, now: Instant) {
         self.link = Link::Opening { until: now + WELCOME_TIMEOUT };
         self.outbox.hello = true;
     }
 
     /// The stream broke, or could not be opened. Attempts run on.
-    pub(crate) fn handle_closed(&mut self, now: Instant) {
+    pub fn handle_closed(&mut self, now: Instant) {
         if self.link == Link::Over {
             return;
         }
@@ -190,7 +190,7 @@ impl Session {
     }
 
     /// The control plane sent a message. `wall` is the time of day, to place deadlines.
-    pub(crate) fn handle_message(&mut self, now: Instant, wall: SystemTime, message: SessionResponse) {
+    pub fn handle_message(&mut self, now: Instant, wall: SystemTime, message: SessionResponse) {
         use session_response::Message;
         match (self.link, message.message) {
             (Link::Opening { .. }, Some(Message::Welcome(welcome))) => self.welcome(now, welcome),
@@ -240,7 +240,7 @@ impl Session {
     }
 
     /// A handler has reported progress.
-    pub(crate) fn handle_progress(&mut self, now: Instant, lease_id: i64, message: String, fraction: f64) {
+    pub fn handle_progress(&mut self, now: Instant, lease_id: i64, message: String, fraction: f64) {
         if let Some(lease) = self.leases.reporting(lease_id) {
             self.progress.insert(lease_id, Progress { lease: Some(lease), message, fraction });
             self.flush_progress(now);
@@ -249,7 +249,7 @@ impl Session {
 
     /// The worker shall end: take nothing new, and give what runs so long to finish. Called again, the shorter
     /// time counts.
-    pub(crate) fn handle_shutdown(&mut self, now: Instant, drain_timeout: Duration) {
+    pub fn handle_shutdown(&mut self, now: Instant, drain_timeout: Duration) {
         let until = now + drain_timeout.min(PATIENCE_MAX);
         match &mut self.ending {
             Some(ending) => ending.hasten(until),
@@ -260,12 +260,12 @@ impl Session {
     }
 
     /// The control plane does not take the wish to drain: no Drain will come, and nothing new is taken all the same.
-    pub(crate) fn handle_drain_refused(&mut self) {
+    pub fn handle_drain_refused(&mut self) {
         self.ending.iter_mut().for_each(Ending::set_known);
     }
 
     /// The time that `poll_timeout` named has come.
-    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+    pub fn handle_timeout(&mut self, now: Instant) {
         match self.link {
             Link::Opening { until } if now >= until => self.reconnect(now, "no welcome came"),
             Link::Up { heartbeat_at } if now >= heartbeat_at => {
@@ -290,7 +290,7 @@ impl Session {
 // What comes out.
 impl Session {
     /// The next message for the stream; call it only when the stream has room.
-    pub(crate) fn poll_transmit(&mut self) -> Option<session_request::Message> {
+    pub fn poll_transmit(&mut self) -> Option<session_request::Message> {
         use session_request::Message;
         match self.link {
             Link::Down | Link::Over => return None,
@@ -325,7 +325,7 @@ impl Session {
     }
 
     /// Whether `poll_transmit` has something.
-    pub(crate) fn wants_transmit(&self) -> bool {
+    pub fn wants_transmit(&self) -> bool {
         let out = &self.outbox;
         match self.link {
             Link::Down | Link::Over => false,
@@ -342,17 +342,17 @@ impl Session {
     }
 
     /// The next thing to do.
-    pub(crate) fn poll_action(&mut self) -> Option<Action> {
+    pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
     /// Whether `poll_action` has something.
-    pub(crate) fn wants_action(&self) -> bool {
+    pub fn wants_action(&self) -> bool {
         !self.actions.is_empty()
     }
 
     /// When to call `handle_timeout`, if nothing happens before.
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+    pub fn poll_timeout(&self) -> Option<Instant> {
         let (link, progress, deadline) = match self.link {
             Link::Over => return None,
             Link::Down => (None, None, self.leases.next_deadline()),
@@ -367,12 +367,12 @@ impl Session {
     }
 
     /// Whether the control plane has welcomed this worker on the present stream.
-    pub(crate) fn is_up(&self) -> bool {
+    pub fn is_up(&self) -> bool {
         matches!(self.link, Link::Up { .. })
     }
 
     /// The id of the session, once there is one.
-    pub(crate) fn session_id(&self) -> Option<i64> {
+    pub fn session_id(&self) -> Option<i64> {
         self.identity.as_ref().map(|identity| identity.session_id)
     }
 }
