@@ -73,6 +73,8 @@ impl Session {
             let Some((until, brief)) = self.waiting.pop_front() else { return };
             let Some(lease) = brief.lease.filter(|_| until.is_none_or(|until| now < until)) else { continue };
             self.outbox.acks.push(lease);
+            // Of a cancel that came before: what starts now runs.
+            self.outbox.cancel_acks.retain(|ack| ack.lease_id != lease.lease_id);
             self.leases.start(lease, deadline_of(&brief, wall).map(|left| now + left));
             let output_bytes_max = self.limits.output_bytes_max;
             self.actions.push_back(Action::Start { brief: Box::new(brief), output_bytes_max });
