@@ -1,7 +1,7 @@
 # The commands of the README. `make` alone lists them.
 .DEFAULT_GOAL := help
 
-.PHONY: help build demo test faults simulate bench install
+.PHONY: help build demo test faults simulate fuzz bench install
 
 help:
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -24,6 +24,9 @@ faults: ## every fault under a steady load, long: make faults ROUNDS=10 FAULT='d
 
 simulate: ## the simulation, long: make simulate SEEDS=100000
 	SEEDS=$(or $(SEEDS),20000) cargo test --locked --release -p downbeat-tests --test simulation -- --nocapture
+
+fuzz: ## look for inputs that break the parsers, plans, rules and sessions: make fuzz SECONDS=600
+	scripts/fuzz $(or $(SECONDS),60)
 
 bench: ## every workload beside the bare database: make bench ARGS='--workload fanout --engine postgres'
 	scripts/postgres

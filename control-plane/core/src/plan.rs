@@ -95,7 +95,8 @@ impl Plan {
     ///
     /// # Errors
     /// All violations: duplicate, over-long or malformed keys; unknown, repeated, self-referring or
-    /// cyclic dependencies; a limit exceeded, with the limit's name and value.
+    /// cyclic dependencies; a limit exceeded, with the limit's name and value. Of what is too many, that is all
+    /// that is said: a problem weighs far more than an element, and a request may hold millions of those.
     pub fn check(drafts: &[Draft]) -> Result<(), Vec<Violation>> {
         let mut found = Vec::new();
         if drafts.is_empty() {
@@ -105,6 +106,17 @@ impl Plan {
             found.push(Violation::new(
                 "plan.subtasks",
                 format!("at most {} subtasks (PLAN_SUBTASKS), got {}", limits::PLAN_SUBTASKS, drafts.len()),
+            ));
+            return Err(found);
+        }
+        let edges: usize = drafts.iter().map(|draft| draft.depends_on.len()).sum();
+        if edges > limits::PLAN_DEPENDENCIES {
+            found.push(Violation::new(
+                "plan.subtasks",
+                format!(
+                    "at most {} dependencies (PLAN_DEPENDENCIES), got {edges}",
+                    limits::PLAN_DEPENDENCIES
+                ),
             ));
             return Err(found);
         }
@@ -120,7 +132,7 @@ impl Plan {
                 places.insert(&draft.key, i);
             }
         }
-        check_totals(drafts, &mut found);
+        check_inputs(drafts, &mut found);
         let edges = check_dependencies(drafts, &places, &mut found);
         check_order(drafts, &edges, &mut found);
         if found.is_empty() { Ok(()) } else { Err(found) }
@@ -219,7 +231,7 @@ pub fn check_capabilities(field: &str, tags: &[String], found: &mut Vec<Violatio
             format!("at most {} tags (CAPABILITIES), got {}", limits::CAPABILITIES, tags.len()),
         ));
     }
-    for (i, tag) in tags.iter().enumerate() {
+    for (i, tag) in tags.iter().take(limits::CAPABILITIES).enumerate() {
         if let Some(issue) = name_issue(tag) {
             found.push(Violation::new(format!("{field}[{i}]"), issue));
         }
@@ -265,14 +277,7 @@ fn check_draft(i: usize, draft: &Draft, found: &mut Vec<Violation>) {
     }
 }
 
-fn check_totals(drafts: &[Draft], found: &mut Vec<Violation>) {
-    let edges: usize = drafts.iter().map(|d| d.depends_on.len()).sum();
-    if edges > limits::PLAN_DEPENDENCIES {
-        found.push(Violation::new(
-            "plan.subtasks",
-            format!("at most {} dependencies (PLAN_DEPENDENCIES), got {edges}", limits::PLAN_DEPENDENCIES),
-        ));
-    }
+fn check_inputs(drafts: &[Draft], found: &mut Vec<Violation>) {
     let bytes: usize = drafts.iter().filter_map(|d| d.input.as_ref()).map(|input| input.get().len()).sum();
     if bytes > limits::REQUEST_BYTES {
         found.push(Violation::new(

@@ -59,6 +59,10 @@ mod error;
 mod request;
 mod worker;
 
+/// The worker's session machine, let out for fuzzing: no part of the contract.
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub use self::worker::session;
 /// The messages and services of the contract, package `downbeat.v1`.
 pub use downbeat_proto::v1 as proto;
 

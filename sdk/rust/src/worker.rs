@@ -8,7 +8,9 @@ mod agent;
 mod connection;
 mod handler;
 mod runtime;
-mod session;
+// Public for the fuzz feature, which alone lets it out.
+#[allow(missing_docs, unreachable_pub)]
+pub mod session;
 mod signals;
 
 use std::{

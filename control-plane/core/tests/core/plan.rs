@@ -203,6 +203,17 @@ fn as_many_dependencies_as_allowed() {
 }
 
 #[test]
+fn of_what_is_too_many_nothing_more_is_said() {
+    let keys = |count: usize| vec![String::new(); count];
+    let dependencies = with(|draft| draft.depends_on = keys(limits::PLAN_DEPENDENCIES + 1));
+    let issue = "at most 100000 dependencies (PLAN_DEPENDENCIES), got 100001";
+    check_plan(&dependencies, &[("plan.subtasks", issue)]);
+    let tags = with(|draft| draft.capabilities = keys(limits::CAPABILITIES * 1_000));
+    let found = Plan::check(&tags).expect_err("too many");
+    assert_eq!(found.len(), 1 + limits::CAPABILITIES, "the limit, and the tags within it");
+}
+
+#[test]
 fn as_much_input_as_allowed() {
     let input = |bytes| with(|draft| draft.input = json(bytes));
     check_plan(&input(limits::INPUT_BYTES), &[]);

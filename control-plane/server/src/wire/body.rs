@@ -33,17 +33,17 @@ pub(crate) const ROUTE: &[&str] = &["agent"];
 
 /// How to execute a task.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Execution {
-    pub(crate) mode: Mode,
+pub struct Execution {
+    pub mode: Mode,
     /// Keys or subtask ids.
-    pub(crate) checkpoints: Vec<String>,
+    pub checkpoints: Vec<String>,
 }
 
 /// `POST /orchestrate`.
 ///
 /// # Errors
 /// `Invalid` with every problem.
-pub(crate) fn submission(tenant: TenantNo, body: &RawValue) -> Result<Submission, Failure> {
+pub fn submission(tenant: TenantNo, body: &RawValue) -> Result<Submission, Failure> {
     let mut problems = Problems::default();
     let fields = Fields::read("", body, SUBMISSION, &mut problems);
     let form = Form {
@@ -65,7 +65,7 @@ pub(crate) fn submission(tenant: TenantNo, body: &RawValue) -> Result<Submission
 ///
 /// # Errors
 /// `Invalid` with every problem.
-pub(crate) fn execution(body: &RawValue) -> Result<Execution, Failure> {
+pub fn execution(body: &RawValue) -> Result<Execution, Failure> {
     let mut problems = Problems::default();
     let fields = Fields::read("", body, EXECUTION, &mut problems);
     let mode = fields.choice("execution_mode", &mut problems).unwrap_or_default();
@@ -78,7 +78,7 @@ pub(crate) fn execution(body: &RawValue) -> Result<Execution, Failure> {
 ///
 /// # Errors
 /// `Invalid` with every problem.
-pub(crate) fn reason(body: &RawValue) -> Result<String, Failure> {
+pub fn reason(body: &RawValue) -> Result<String, Failure> {
     let mut problems = Problems::default();
     let fields = Fields::read("", body, REASON, &mut problems);
     let given = fields.text("reason", &mut problems);
@@ -90,7 +90,7 @@ pub(crate) fn reason(body: &RawValue) -> Result<String, Failure> {
 ///
 /// # Errors
 /// `Invalid` with every field it has.
-pub(crate) fn nothing(body: &RawValue) -> Result<(), Failure> {
+pub fn nothing(body: &RawValue) -> Result<(), Failure> {
     let mut problems = Problems::default();
     Fields::read("", body, &[], &mut problems);
     problems.finish(())
@@ -100,7 +100,7 @@ pub(crate) fn nothing(body: &RawValue) -> Result<(), Failure> {
 ///
 /// # Errors
 /// `Invalid` with every problem.
-pub(crate) fn output(body: &RawValue) -> Result<Bytes, Failure> {
+pub fn output(body: &RawValue) -> Result<Bytes, Failure> {
     let mut problems = Problems::default();
     let fields = Fields::read("", body, COMPLETION, &mut problems);
     let output = match fields.raw("output") {
@@ -118,7 +118,7 @@ pub(crate) fn output(body: &RawValue) -> Result<Bytes, Failure> {
 ///
 /// # Errors
 /// `Invalid` with every problem.
-pub(crate) fn agent(body: &RawValue) -> Result<String, Failure> {
+pub fn agent(body: &RawValue) -> Result<String, Failure> {
     let mut problems = Problems::default();
     let fields = Fields::read("", body, ROUTE, &mut problems);
     let agent = fields.text("agent", &mut problems);

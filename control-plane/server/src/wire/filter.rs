@@ -4,10 +4,10 @@ use crate::view::{AgentView, Health, WorkerView};
 
 /// Agents by what they declare and how they are; what is not given matches all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct AgentFilter {
-    pub(crate) domain: String,
-    pub(crate) capability: String,
-    pub(crate) health: Option<Health>,
+pub struct AgentFilter {
+    pub domain: String,
+    pub capability: String,
+    pub health: Option<Health>,
 }
 
 impl AgentFilter {

@@ -30,7 +30,7 @@ pub(crate) struct Document {
 ///
 /// # Errors
 /// What is wrong, with line and column.
-pub(crate) fn parse(text: &[u8]) -> Result<&RawValue, String> {
+pub fn parse(text: &[u8]) -> Result<&RawValue, String> {
     if let Err(error) = std::str::from_utf8(text) {
         let before = &text[..error.valid_up_to()];
         let line = before.iter().filter(|&&b| b == b'\n').count() + 1;
@@ -44,7 +44,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<&RawValue, String> {
 ///
 /// # Errors
 /// What is wrong, and where.
-pub(crate) fn check(text: &[u8]) -> Result<(), String> {
+pub fn check(text: &[u8]) -> Result<(), String> {
     let raw = parse(text).map_err(|issue| format!("is not JSON: {issue}"))?;
     let mut problems = Problems::default();
     walk("$", raw, &mut problems);

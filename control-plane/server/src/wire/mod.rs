@@ -3,23 +3,23 @@
 //!
 //! In: [`request`] reads proto messages, [`body`] and [`query`] read what REST sends; both end in the same
 //! forms and the same checks, so that a request means the same on either face, and all of its problems come
-//! back at once. Out: [`proto`] and [`answer`]. [`session`] is the worker's stream, both ways. Nothing here
-//! talks to the engine or to a socket.
+//! back at once. Out: `proto` and `answer`. [`session`] is the worker's stream, both ways. Nothing here
+//! talks to the engine or to a socket. What reads is public: fuzzing comes in where the faces do.
 
 pub(crate) mod answer;
-pub(crate) mod body;
+pub mod body;
 pub(crate) mod check;
 pub(crate) mod event;
 pub(crate) mod fields;
 pub(crate) mod figures;
-pub(crate) mod filter;
-pub(crate) mod json;
+pub mod filter;
+pub mod json;
 pub(crate) mod page;
 pub(crate) mod problems;
 pub(crate) mod proto;
-pub(crate) mod query;
-pub(crate) mod request;
-pub(crate) mod session;
+pub mod query;
+pub mod request;
+pub mod session;
 pub(crate) mod submission;
 #[cfg(test)]
 mod tests;

@@ -8,20 +8,20 @@ use crate::failure::Failure;
 
 /// The parameters of one request, each taken out as it is read: what is left is unknown.
 #[derive(Debug)]
-pub(crate) struct Query {
+pub struct Query {
     pairs: Vec<(String, String)>,
     problems: Problems,
 }
 
 /// A page of a task's events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct EventsQuery {
-    pub(crate) after: u64,
-    pub(crate) limit: u32,
+pub struct EventsQuery {
+    pub after: u64,
+    pub limit: u32,
 }
 
 impl Query {
-    pub(crate) fn new(pairs: Vec<(String, String)>) -> Query {
+    pub fn new(pairs: Vec<(String, String)>) -> Query {
         Query { pairs, problems: Problems::default() }
     }
 
@@ -29,7 +29,7 @@ impl Query {
     ///
     /// # Errors
     /// `Invalid` with every parameter.
-    pub(crate) fn none(self) -> Result<(), Failure> {
+    pub fn none(self) -> Result<(), Failure> {
         self.finish(())
     }
 
@@ -37,7 +37,7 @@ impl Query {
     ///
     /// # Errors
     /// `Invalid` with every problem.
-    pub(crate) fn omit_outputs(mut self) -> Result<bool, Failure> {
+    pub fn omit_outputs(mut self) -> Result<bool, Failure> {
         let omit = match self.take("outputs").as_deref() {
             None | Some("true") => false,
             Some("false") => true,
@@ -54,7 +54,7 @@ impl Query {
     ///
     /// # Errors
     /// `Invalid` with every problem.
-    pub(crate) fn tasks(mut self, tenant: TenantNo) -> Result<ListTasks, Failure> {
+    pub fn tasks(mut self, tenant: TenantNo) -> Result<ListTasks, Failure> {
         let mut statuses = Vec::new();
         while let Some(words) = self.take("status") {
             for word in words.split(',').filter(|word| !word.is_empty()) {
@@ -77,7 +77,7 @@ impl Query {
     ///
     /// # Errors
     /// `Invalid` with every problem.
-    pub(crate) fn events(mut self) -> Result<EventsQuery, Failure> {
+    pub fn events(mut self) -> Result<EventsQuery, Failure> {
         let after = self.number("after", check::EVENT_MAX).unwrap_or(0);
         let limit = self.page_size(page::EVENTS_DEFAULT, page::EVENTS_MAX);
         self.finish(EventsQuery { after, limit })
@@ -87,7 +87,7 @@ impl Query {
     ///
     /// # Errors
     /// `Invalid` with every problem.
-    pub(crate) fn agents(mut self) -> Result<AgentFilter, Failure> {
+    pub fn agents(mut self) -> Result<AgentFilter, Failure> {
         let domain = self.take("domain").unwrap_or_default();
         let capability = self.take("capability").unwrap_or_default();
         let word = self.take("health").filter(|word| !word.is_empty());
@@ -105,7 +105,7 @@ impl Query {
     ///
     /// # Errors
     /// `Invalid` with every problem.
-    pub(crate) fn workers(mut self) -> Result<String, Failure> {
+    pub fn workers(mut self) -> Result<String, Failure> {
         let agent = self.take("agent").unwrap_or_default();
         self.finish(agent)
     }

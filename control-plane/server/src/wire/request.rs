@@ -26,7 +26,7 @@ use crate::{engine::Submission, failure::Failure};
 
 /// # Errors
 /// `Invalid` with every problem.
-pub(crate) fn submission(tenant: TenantNo, request: pb::SubmitTaskRequest) -> Result<Submission, Failure> {
+pub fn submission(tenant: TenantNo, request: pb::SubmitTaskRequest) -> Result<Submission, Failure> {
     let mut problems = Problems::default();
     let form = Form {
         task_id: request.task_id,
@@ -45,7 +45,7 @@ pub(crate) fn submission(tenant: TenantNo, request: pb::SubmitTaskRequest) -> Re
 
 /// # Errors
 /// `Invalid` with every problem.
-pub(crate) fn execution(request: pb::ExecuteTaskRequest) -> Result<Execution, Failure> {
+pub fn execution(request: pb::ExecuteTaskRequest) -> Result<Execution, Failure> {
     let mut problems = Problems::default();
     problems.check(|found| check::task_id(&request.task_id, found));
     let mode = check::choice("execution_mode", request.execution_mode, &mut problems).unwrap_or_default();
@@ -59,7 +59,7 @@ pub(crate) fn execution(request: pb::ExecuteTaskRequest) -> Result<Execution, Fa
 
 /// # Errors
 /// `Invalid` with every problem.
-pub(crate) fn tasks(tenant: TenantNo, request: pb::ListTasksRequest) -> Result<ListTasks, Failure> {
+pub fn tasks(tenant: TenantNo, request: pb::ListTasksRequest) -> Result<ListTasks, Failure> {
     let mut problems = Problems::default();
     let mut statuses = Vec::new();
     for (i, &number) in request.statuses.iter().enumerate() {
@@ -80,7 +80,7 @@ pub(crate) fn tasks(tenant: TenantNo, request: pb::ListTasksRequest) -> Result<L
 ///
 /// # Errors
 /// `Invalid` with every problem.
-pub(crate) fn events(request: &pb::ListEventsRequest) -> Result<u32, Failure> {
+pub fn events(request: &pb::ListEventsRequest) -> Result<u32, Failure> {
     let mut problems = Problems::default();
     problems.check(|found| check::task_id(&request.task_id, found));
     check::after(request.after, &mut problems);
@@ -90,7 +90,7 @@ pub(crate) fn events(request: &pb::ListEventsRequest) -> Result<u32, Failure> {
 
 /// # Errors
 /// `Invalid` with every problem.
-pub(crate) fn watch(request: &pb::WatchTaskRequest) -> Result<(), Failure> {
+pub fn watch(request: &pb::WatchTaskRequest) -> Result<(), Failure> {
     let mut problems = Problems::default();
     problems.check(|found| check::task_id(&request.task_id, found));
     check::after(request.after, &mut problems);
@@ -101,7 +101,7 @@ pub(crate) fn watch(request: &pb::WatchTaskRequest) -> Result<(), Failure> {
 ///
 /// # Errors
 /// `Invalid` with every problem.
-pub(crate) fn task_reason(task: &str, given: &str) -> Result<String, Failure> {
+pub fn task_reason(task: &str, given: &str) -> Result<String, Failure> {
     let mut problems = Problems::default();
     problems.check(|found| check::task_id(task, found));
     let reason = check::reason(given, &mut problems);
@@ -112,7 +112,7 @@ pub(crate) fn task_reason(task: &str, given: &str) -> Result<String, Failure> {
 ///
 /// # Errors
 /// `Invalid` with every problem.
-pub(crate) fn subtask_reason(task: &str, subtask: &str, given: &str) -> Result<String, Failure> {
+pub fn subtask_reason(task: &str, subtask: &str, given: &str) -> Result<String, Failure> {
     let mut problems = named(task, subtask);
     let reason = check::reason(given, &mut problems);
     problems.finish(reason)
@@ -122,7 +122,7 @@ pub(crate) fn subtask_reason(task: &str, subtask: &str, given: &str) -> Result<S
 ///
 /// # Errors
 /// `Invalid` with every problem.
-pub(crate) fn completion(request: &pb::CompleteSubtaskRequest) -> Result<Bytes, Failure> {
+pub fn completion(request: &pb::CompleteSubtaskRequest) -> Result<Bytes, Failure> {
     let mut problems = named(&request.task_id, &request.subtask_id);
     let output = if request.output.is_empty() {
         Bytes::from_static(b"null")
@@ -134,7 +134,7 @@ pub(crate) fn completion(request: &pb::CompleteSubtaskRequest) -> Result<Bytes, 
 
 /// # Errors
 /// `Invalid` with every problem.
-pub(crate) fn route(request: &pb::RouteSubtaskRequest) -> Result<(), Failure> {
+pub fn route(request: &pb::RouteSubtaskRequest) -> Result<(), Failure> {
     let mut problems = named(&request.task_id, &request.subtask_id);
     problems.check(|found| check::name("agent", &request.agent, found));
     problems.finish(())
@@ -142,7 +142,7 @@ pub(crate) fn route(request: &pb::RouteSubtaskRequest) -> Result<(), Failure> {
 
 /// # Errors
 /// `Invalid` with every problem.
-pub(crate) fn agents(request: pb::ListAgentsRequest) -> Result<AgentFilter, Failure> {
+pub fn agents(request: pb::ListAgentsRequest) -> Result<AgentFilter, Failure> {
     let mut problems = Problems::default();
     let health = check::choice("health", request.health, &mut problems);
     problems.finish(AgentFilter { domain: request.domain, capability: request.capability, health })
@@ -150,7 +150,7 @@ pub(crate) fn agents(request: pb::ListAgentsRequest) -> Result<AgentFilter, Fail
 
 /// # Errors
 /// `Invalid` when it is no agent's name.
-pub(crate) fn agent(name: &str) -> Result<(), Failure> {
+pub fn agent(name: &str) -> Result<(), Failure> {
     let mut problems = Problems::default();
     problems.check(|found| check::name("name", name, found));
     problems.finish(())
@@ -158,7 +158,7 @@ pub(crate) fn agent(name: &str) -> Result<(), Failure> {
 
 /// # Errors
 /// `Invalid` when it cannot be a session's number.
-pub(crate) fn session(number: i64) -> Result<SessionNo, Failure> {
+pub fn session(number: i64) -> Result<SessionNo, Failure> {
     if number > 0 {
         Ok(SessionNo(number))
     } else {

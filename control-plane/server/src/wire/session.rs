@@ -20,7 +20,7 @@ use crate::{committer::Ack, failure::Failure};
 ///
 /// # Errors
 /// `Invalid`, naming the fields of `hello`.
-pub(crate) fn declaration(hello: &v1::Hello) -> Result<WorkerDeclaration, Failure> {
+pub fn declaration(hello: &v1::Hello) -> Result<WorkerDeclaration, Failure> {
     let mut found = Vec::new();
     text("hello.worker", &hello.worker, limits::NAME_BYTES, &mut found);
     text("hello.build_id", &hello.build_id, limits::NAME_BYTES, &mut found);
@@ -60,7 +60,7 @@ pub(crate) fn declaration(hello: &v1::Hello) -> Result<WorkerDeclaration, Failur
         if agent.skills.len() > limits::CAPABILITIES {
             found.push(over(&at("skills"), "CAPABILITIES", limits::CAPABILITIES, agent.skills.len()));
         }
-        for (s, skill) in agent.skills.iter().enumerate() {
+        for (s, skill) in agent.skills.iter().take(limits::CAPABILITIES).enumerate() {
             text(&format!("hello.agents[{i}].skills[{s}]"), skill, limits::TITLE_BYTES, &mut found);
         }
         text(&at("domain"), &agent.domain, limits::NAME_BYTES, &mut found);
@@ -114,7 +114,7 @@ pub(crate) fn cancel_reason(outcome: Outcome) -> &'static str {
 }
 
 /// A lease as the worker names it.
-pub(crate) fn lease(lease: &v1::LeaseRef) -> LeaseAt {
+pub fn lease(lease: &v1::LeaseRef) -> LeaseAt {
     LeaseAt { task: TaskNo(lease.task_no), index: lease.index, lease: LeaseId(lease.lease_id) }
 }
 
@@ -123,7 +123,7 @@ pub(crate) fn lease_ref(at: LeaseAt) -> v1::LeaseRef {
     v1::LeaseRef { lease_id: at.lease.0, task_no: at.task.0, index: at.index }
 }
 
-pub(crate) fn leases(leases: &[v1::LeaseRef]) -> Vec<LeaseAt> {
+pub fn leases(leases: &[v1::LeaseRef]) -> Vec<LeaseAt> {
     leases.iter().map(lease).collect()
 }
 
@@ -132,7 +132,7 @@ pub(crate) fn lease_refs(leases: &[LeaseAt]) -> Vec<v1::LeaseRef> {
 }
 
 /// A result. What cannot be kept becomes a failed attempt, and the text says why it was refused.
-pub(crate) fn result(sent: v1::Result) -> Option<(LeaseAt, WorkResult, Option<String>)> {
+pub fn result(sent: v1::Result) -> Option<(LeaseAt, WorkResult, Option<String>)> {
     let at = lease(sent.lease.as_ref()?);
     match sent.outcome {
         Some(v1::result::Outcome::Completed(completed)) => match check_completed(&completed) {
@@ -206,18 +206,23 @@ fn artifact(sent: v1::Artifact) -> Artifact {
 
 /// A progress line, a reason, an error's message: cut to what is kept, without NUL.
 pub(crate) fn cut(message: &str) -> String {
-    let mut end = message.len().min(limits::MESSAGE_BYTES);
-    while !message.is_char_boundary(end) {
-        end -= 1;
-    }
-    message[..end].replace('\0', "\u{fffd}")
+    // Cut before, so that no more than is kept is looked through, and after: the replacement is longer.
+    let mut text = within(message).replace('\0', "\u{fffd}");
+    text.truncate(within(&text).len());
+    text
+}
+
+/// The longest beginning of a message that is kept.
+fn within(message: &str) -> &str {
+    &message[..message.floor_char_boundary(limits::MESSAGE_BYTES)]
 }
 
 /// A progress message as a line: `40 % compiling`.
-pub(crate) fn progress(progress: &v1::Progress) -> String {
+pub fn progress(progress: &v1::Progress) -> String {
     let text = cut(&progress.message);
     if progress.fraction > 0.0 && progress.fraction <= 1.0 {
-        format!("{:.0} % {text}", progress.fraction * 100.0).trim_end().to_owned()
+        let line = format!("{:.0} % {text}", progress.fraction * 100.0);
+        within(&line).trim_end().to_owned()
     } else {
         text
     }
@@ -236,7 +241,7 @@ pub(crate) fn result_ack(ack: Ack, refused: Option<String>) -> v1::ResultAck {
 }
 
 /// The seeded shared context: `metadata.context`, or an empty object.
-pub(crate) fn context(metadata: &[u8]) -> Bytes {
+pub fn context(metadata: &[u8]) -> Bytes {
     #[derive(serde::Deserialize)]
     struct Seed<'a> {
         #[serde(borrow)]
@@ -244,4 +249,38 @@ pub(crate) fn context(metadata: &[u8]) -> Bytes {
     }
     let seed = serde_json::from_slice::<Seed<'_>>(metadata).ok().and_then(|seed| seed.context);
     seed.map_or(Bytes::from_static(b"{}"), |context| Bytes::copy_from_slice(context.get().as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_never_longer_than_what_is_kept() {
+        let long = "é".repeat(limits::MESSAGE_BYTES);
+        for (message, fraction) in [(long.as_str(), 0.0), (long.as_str(), 0.4), (&"\0".repeat(5_000), 0.4)] {
+            let line = progress(&v1::Progress { lease: None, message: message.to_owned(), fraction });
+            assert!(
+                (limits::MESSAGE_BYTES - 2..=limits::MESSAGE_BYTES).contains(&line.len()),
+                "{}",
+                line.len()
+            );
+            assert!(!line.contains('\0'));
+        }
+        let line = v1::Progress { lease: None, message: "compiling".into(), fraction: 0.4 };
+        assert_eq!(progress(&line), "40 % compiling");
+        assert_eq!(cut("a\0b"), "a\u{fffd}b");
+    }
+
+    #[test]
+    fn of_too_many_skills_only_so_many_are_looked_at() {
+        let agent = v1::AgentDeclaration {
+            name: "a".into(),
+            skills: vec!["\u{1}".into(); 10_000],
+            ..Default::default()
+        };
+        let hello = v1::Hello { worker: "w".into(), agents: vec![agent], slots: 1, ..Default::default() };
+        let Err(Failure::Invalid(found)) = declaration(&hello) else { panic!("accepted") };
+        assert_eq!(found.len(), 1 + limits::CAPABILITIES);
+    }
 }

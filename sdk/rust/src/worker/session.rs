@@ -23,7 +23,7 @@ use std::{
 
 use prost::Message as _;
 
-pub(crate) use self::leases::Outcome;
+pub use self::leases::Outcome;
 use self::{
     ending::Ending,
     leases::{Finish, Leases},
@@ -43,6 +43,9 @@ pub(super) const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
 const HEARTBEAT_INTERVAL_MIN: Duration = Duration::from_millis(10);
 /// Each progress message becomes an event in the database: more per second is of no use to a reader.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+/// What a shutdown, or a handler that shall stop, is waited for at most: in effect for ever, and still a time that can
+/// be added to any other.
+const PATIENCE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Leases per slot that may be open: one runs, and results on their way out or not yet acknowledged are few unless the
 /// control plane hands out work without ever acknowledging any.
 const OPEN_PER_SLOT_MAX: usize = 4;
@@ -54,7 +57,7 @@ const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
 /// What the driver has to do.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Action {
+pub enum Action {
     /// Run the handler of the brief's agent.
     Start { brief: Box<Brief>, output_bytes_max: usize },
     /// Ask a handler to stop.
@@ -71,16 +74,16 @@ pub(crate) enum Action {
 
 /// What a worker says about itself; the same on every stream.
 #[derive(Debug, Clone)]
-pub(crate) struct Settings {
+pub struct Settings {
     /// Without `resume`.
-    pub(crate) hello: Hello,
+    pub hello: Hello,
     /// How long a handler has to stop once it was asked to.
-    pub(crate) cancel_grace: Duration,
+    pub cancel_grace: Duration,
 }
 
 /// The state machine.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub struct Session {
     settings: Settings,
     link: Link,
     identity: Option<Identity>,
@@ -145,9 +148,10 @@ struct Outbox {
 // What goes in.
 impl Session {
     /// A session that has no stream yet.
-    pub(crate) fn new(settings: Settings) -> Self {
+    pub fn new(settings: Settings) -> Self {
+        let cancel_grace = settings.cancel_grace.min(PATIENCE_MAX);
         Self {
-            settings,
+            settings: Settings { cancel_grace, ..settings },
             link: Link::Down,
             identity: None,
             limits: Limits {
@@ -166,13 +170,13 @@ impl Session {
     }
 
     /// A stream is being opened; the first message on it is Hello.
-    pub(crate) fn handle_opening(&mut self, now: Instant) {
+    pub fn handle_opening(&mut self, now: Instant) {
         self.link = Link::Opening { until: now + WELCOME_TIMEOUT };
         self.outbox.hello = true;
     }
 
     /// The stream broke, or could not be opened. Attempts run on.
-    pub(crate) fn handle_closed(&mut self, now: Instant) {
+    pub fn handle_closed(&mut self, now: Instant) {
         if self.link == Link::Over {
             return;
         }
@@ -186,7 +190,7 @@ impl Session {
     }
 
     /// The control plane sent a message. `wall` is the time of day, to place deadlines.
-    pub(crate) fn handle_message(&mut self, now: Instant, wall: SystemTime, message: SessionResponse) {
+    pub fn handle_message(&mut self, now: Instant, wall: SystemTime, message: SessionResponse) {
         use session_response::Message;
         match (self.link, message.message) {
             (Link::Opening { .. }, Some(Message::Welcome(welcome))) => self.welcome(now, welcome),
@@ -215,13 +219,7 @@ impl Session {
     }
 
     /// A handler has ended, one way or another.
-    pub(crate) fn handle_finished(
-        &mut self,
-        now: Instant,
-        wall: SystemTime,
-        lease_id: i64,
-        outcome: Outcome,
-    ) {
+    pub fn handle_finished(&mut self, now: Instant, wall: SystemTime, lease_id: i64, outcome: Outcome) {
         match self.leases.finish(lease_id, outcome, self.limits.output_bytes_max) {
             Finish::SendResult if self.is_up() => {
                 // The last words of a handler come before its result.
@@ -230,7 +228,7 @@ impl Session {
             }
             // The next welcome brings it up.
             Finish::SendResult => {}
-            Finish::AckCancel(lease) => self.outbox.cancel_acks.push(lease),
+            Finish::AckCancel(lease) => self.ack_cancel(lease),
             Finish::Unfinished => {
                 self.progress.remove(&lease_id);
                 self.ending.iter_mut().for_each(Ending::count_unfinished);
@@ -242,7 +240,7 @@ impl Session {
     }
 
     /// A handler has reported progress.
-    pub(crate) fn handle_progress(&mut self, now: Instant, lease_id: i64, message: String, fraction: f64) {
+    pub fn handle_progress(&mut self, now: Instant, lease_id: i64, message: String, fraction: f64) {
         if let Some(lease) = self.leases.reporting(lease_id) {
             self.progress.insert(lease_id, Progress { lease: Some(lease), message, fraction });
             self.flush_progress(now);
@@ -251,8 +249,8 @@ impl Session {
 
     /// The worker shall end: take nothing new, and give what runs so long to finish. Called again, the shorter
     /// time counts.
-    pub(crate) fn handle_shutdown(&mut self, now: Instant, drain_timeout: Duration) {
-        let until = now + drain_timeout;
+    pub fn handle_shutdown(&mut self, now: Instant, drain_timeout: Duration) {
+        let until = now + drain_timeout.min(PATIENCE_MAX);
         match &mut self.ending {
             Some(ending) => ending.hasten(until),
             None => self.ending = Some(Ending::local(until)),
@@ -262,12 +260,12 @@ impl Session {
     }
 
     /// The control plane does not take the wish to drain: no Drain will come, and nothing new is taken all the same.
-    pub(crate) fn handle_drain_refused(&mut self) {
+    pub fn handle_drain_refused(&mut self) {
         self.ending.iter_mut().for_each(Ending::set_known);
     }
 
     /// The time that `poll_timeout` named has come.
-    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+    pub fn handle_timeout(&mut self, now: Instant) {
         match self.link {
             Link::Opening { until } if now >= until => self.reconnect(now, "no welcome came"),
             Link::Up { heartbeat_at } if now >= heartbeat_at => {
@@ -292,7 +290,7 @@ impl Session {
 // What comes out.
 impl Session {
     /// The next message for the stream; call it only when the stream has room.
-    pub(crate) fn poll_transmit(&mut self) -> Option<session_request::Message> {
+    pub fn poll_transmit(&mut self) -> Option<session_request::Message> {
         use session_request::Message;
         match self.link {
             Link::Down | Link::Over => return None,
@@ -327,7 +325,7 @@ impl Session {
     }
 
     /// Whether `poll_transmit` has something.
-    pub(crate) fn wants_transmit(&self) -> bool {
+    pub fn wants_transmit(&self) -> bool {
         let out = &self.outbox;
         match self.link {
             Link::Down | Link::Over => false,
@@ -344,17 +342,17 @@ impl Session {
     }
 
     /// The next thing to do.
-    pub(crate) fn poll_action(&mut self) -> Option<Action> {
+    pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
     /// Whether `poll_action` has something.
-    pub(crate) fn wants_action(&self) -> bool {
+    pub fn wants_action(&self) -> bool {
         !self.actions.is_empty()
     }
 
     /// When to call `handle_timeout`, if nothing happens before.
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+    pub fn poll_timeout(&self) -> Option<Instant> {
         let (link, progress, deadline) = match self.link {
             Link::Over => return None,
             Link::Down => (None, None, self.leases.next_deadline()),
@@ -369,12 +367,12 @@ impl Session {
     }
 
     /// Whether the control plane has welcomed this worker on the present stream.
-    pub(crate) fn is_up(&self) -> bool {
+    pub fn is_up(&self) -> bool {
         matches!(self.link, Link::Up { .. })
     }
 
     /// The id of the session, once there is one.
-    pub(crate) fn session_id(&self) -> Option<i64> {
+    pub fn session_id(&self) -> Option<i64> {
         self.identity.as_ref().map(|identity| identity.session_id)
     }
 }
@@ -403,6 +401,15 @@ impl Session {
     fn stop(&mut self, now: Instant, lease_id: i64, reason: CancelReason) {
         self.actions.push_back(Action::Cancel { lease_id, reason });
         self.leases.abort_at(lease_id, now + self.settings.cancel_grace);
+    }
+
+    /// Once each, and while nobody reads no more than could have been handed out. One that is left out costs little: the
+    /// control plane sees in the heartbeats that the lease is not held.
+    fn ack_cancel(&mut self, lease: LeaseRef) {
+        let acks = &mut self.outbox.cancel_acks;
+        if acks.len() < OPEN_PER_SLOT_MAX * self.settings.hello.slots as usize && !acks.contains(&lease) {
+            acks.push(lease);
+        }
     }
 
     /// Only a shutdown of our own has to be told; the contract has no word for it but a drain.

@@ -27,7 +27,7 @@ use crate::{
 
 /// How a handler ended.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     Completed(Completed),
     Failed(Failed),
     /// It was dropped before it had a result.

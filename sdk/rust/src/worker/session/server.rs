@@ -49,9 +49,14 @@ impl Session {
             tracing::warn!(task_id = brief.task_id, "dropped a brief without a lease");
             return;
         };
+        let is_waiting =
+            |(_, waits): &(_, Brief)| waits.lease.is_some_and(|it| it.lease_id == lease.lease_id);
         if self.leases.contains(lease.lease_id) {
-            // Sent twice: the first acknowledgement may have been lost.
-            self.outbox.acks.extend(self.leases.reporting(lease.lease_id));
+            // Sent twice: the first acknowledgement may have been lost, or is still on its way out.
+            let lease = self.leases.reporting(lease.lease_id);
+            self.outbox.acks.extend(lease.filter(|lease| !self.outbox.acks.contains(lease)));
+        } else if self.waiting.iter().any(is_waiting) {
+            tracing::debug!(lease_id = lease.lease_id, "dropped a brief that waits already");
         } else if self.ending.as_ref().is_some_and(|ending| !ending.takes_work()) {
             tracing::debug!(lease_id = lease.lease_id, "took no new work: the worker is ending");
         } else if self.waiting.len() < self.slots() && self.leases.open() < OPEN_PER_SLOT_MAX * self.slots() {
@@ -68,6 +73,8 @@ impl Session {
             let Some((until, brief)) = self.waiting.pop_front() else { return };
             let Some(lease) = brief.lease.filter(|_| until.is_none_or(|until| now < until)) else { continue };
             self.outbox.acks.push(lease);
+            // Of a cancel that came before: what starts now runs.
+            self.outbox.cancel_acks.retain(|ack| ack.lease_id != lease.lease_id);
             self.leases.start(lease, deadline_of(&brief, wall).map(|left| now + left));
             let output_bytes_max = self.limits.output_bytes_max;
             self.actions.push_back(Action::Start { brief: Box::new(brief), output_bytes_max });
@@ -101,7 +108,7 @@ impl Session {
         match self.leases.cancel(lease_id) {
             Cancelled::Stop => self.stop(now, lease_id, CancelReason::Cancelled(reason.to_owned())),
             Cancelled::Stopping => {}
-            Cancelled::Idle => self.outbox.cancel_acks.push(lease),
+            Cancelled::Idle => self.ack_cancel(lease),
         }
     }
 

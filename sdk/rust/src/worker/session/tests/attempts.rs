@@ -53,6 +53,23 @@ fn assign_is_dropped_while_too_many_results_are_unacknowledged() {
 }
 
 #[test]
+fn assign_sent_twice_while_it_waits_is_started_once() {
+    let mut rig = Rig::running(2, &[1, 2]);
+    rig.assign(&[3, 3]);
+    rig.finish(1, done("1"));
+    rig.finish(2, done("2"));
+    assert_eq!(rig.actions(), [start(3)]);
+}
+
+#[test]
+fn assign_sent_again_while_nobody_reads_is_acknowledged_once() {
+    let mut rig = Rig::up(1);
+    rig.assign(&[1]);
+    rig.assign(&[1, 1]);
+    assert_eq!(rig.sent(), [ack(&[1])]);
+}
+
+#[test]
 fn assign_sent_twice_is_acknowledged_twice_and_started_once() {
     let mut rig = Rig::running(2, &[1]);
     rig.assign(&[1]);

@@ -143,6 +143,25 @@ fn shutdown_does_not_wait_for_a_handler_that_blocks() {
 }
 
 #[test]
+fn shutdown_and_handlers_may_be_waited_for_without_a_limit() {
+    let mut rig = Rig::new(1);
+    let hello = rig.session.hello();
+    rig.session = Session::new(Settings { hello, cancel_grace: Duration::MAX });
+    rig.open();
+    rig.welcome(false, &[]);
+    rig.assign(&[1]);
+    rig.session.handle_shutdown(rig.now, Duration::MAX);
+    rig.cancel(&[1]);
+    rig.actions();
+    rig.pass(Duration::from_secs(24 * 3600));
+    assert_eq!(rig.actions(), []);
+    rig.session.handle_shutdown(rig.now, Duration::ZERO);
+    rig.finish(1, Outcome::Stopped);
+    rig.sent();
+    assert_eq!(rig.actions(), [Action::End(Ended::Shutdown)]);
+}
+
+#[test]
 fn second_shutdown_hastens_the_first_and_a_drain() {
     for by_server in [false, true] {
         let mut rig = Rig::running(1, &[1]);

@@ -68,6 +68,27 @@ fn cancel_of_what_does_not_run_is_acknowledged_at_once() {
 }
 
 #[test]
+fn cancels_of_what_does_not_run_do_not_pile_up_while_nobody_reads() {
+    let mut rig = Rig::up(1);
+    rig.cancel(&[1, 1]);
+    rig.cancel(&[1, 2, 3, 4, 5, 6]);
+    assert_eq!(
+        rig.sent(),
+        [cancel_ack(&[1, 2, 3, 4])],
+        "each once, and no more than could have been handed out"
+    );
+}
+
+#[test]
+fn cancel_that_came_before_the_assignment_is_not_acknowledged_while_it_runs() {
+    let mut rig = Rig::up(1);
+    rig.cancel(&[1]);
+    rig.assign(&[1]);
+    assert_eq!(rig.actions(), [start(1)]);
+    assert_eq!(rig.sent(), [ack(&[1])]);
+}
+
+#[test]
 fn cancel_of_a_waiting_brief_takes_it_out() {
     let mut rig = Rig::running(1, &[1]);
     rig.assign(&[2]);

@@ -1,0 +1,270 @@
+//! Plans of any shape: the validator says the same as a slower one written here, and what it accepts can be run
+//! to its end in any order that the dependencies allow.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use arbitrary::{Arbitrary, Unstructured};
+use downbeat_core::{
+    id::{Index, RouteNo},
+    limits,
+    plan::{Draft, Node, Plan, RouteSpec, Violation},
+    task::Priority,
+};
+use serde_json::value::RawValue;
+
+/// Just above what a plan may hold, so that both sides of the limit are seen.
+const DRAFTS_MAX: usize = limits::PLAN_SUBTASKS + 2;
+
+/// A step in writing a plan down.
+#[derive(Arbitrary, Debug)]
+enum Step<'a> {
+    /// One subtask.
+    Node(Sketch<'a>),
+    /// So many subtasks (see [`count`]), each behind the one before.
+    Chain(u8),
+    /// So many subtasks behind the last one, or behind nothing.
+    Fan(u8),
+    /// A subtask behind everything there is.
+    Join,
+    /// The last subtask waits for one that is so far back, or, beyond the first, so far ahead.
+    Edge(u16),
+}
+
+#[derive(Arbitrary, Debug)]
+struct Sketch<'a> {
+    key: Name<'a>,
+    agent: Name<'a>,
+    capabilities: Vec<Name<'a>>,
+    depends_on: Vec<Name<'a>>,
+    input: Option<&'a [u8]>,
+    sla_seconds: Option<u32>,
+    max_attempts: Option<u16>,
+    priority: u8,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Name<'a> {
+    /// Numbered: one that is likely to exist.
+    Of(u8),
+    Text(&'a str),
+    /// As long as names may be, or a byte longer.
+    Long(bool),
+    None,
+}
+
+impl Name<'_> {
+    fn text(&self) -> String {
+        match self {
+            Name::Of(n) => format!("n{n}"),
+            Name::Text(text) => (*text).to_owned(),
+            Name::Long(over) => "x".repeat(limits::NAME_BYTES + usize::from(*over)),
+            Name::None => String::new(),
+        }
+    }
+}
+
+/// The target.
+pub fn run(data: &[u8]) {
+    let mut u = Unstructured::new(data);
+    let drafts = drafts(&mut u);
+    let expected = is_valid(&drafts);
+    match Plan::check(&drafts) {
+        Ok(()) => {
+            assert!(expected, "accepted, and should not be: {drafts:?}");
+            accepted(&drafts, &mut u);
+        }
+        Err(found) => {
+            assert!(!expected, "refused, and should not be: {found:?}");
+            refused(&drafts, &found);
+        }
+    }
+}
+
+fn drafts(u: &mut Unstructured<'_>) -> Vec<Draft> {
+    let mut drafts: Vec<Draft> = Vec::new();
+    let mut edges = 0;
+    while !u.is_empty() && drafts.len() < DRAFTS_MAX && edges <= limits::PLAN_DEPENDENCIES {
+        let Ok(step) = u.arbitrary::<Step<'_>>() else { break };
+        let before = drafts.len();
+        match step {
+            Step::Node(sketch) => drafts.push(draft(&sketch)),
+            Step::Chain(n) => {
+                for _ in 0..count(n).min(DRAFTS_MAX - before) {
+                    let depends_on = drafts.last().map(|draft| draft.key.clone()).into_iter().collect();
+                    drafts.push(plain(drafts.len(), depends_on));
+                }
+            }
+            Step::Fan(n) => {
+                let behind: Vec<String> = drafts.last().map(|draft| draft.key.clone()).into_iter().collect();
+                for _ in 0..count(n).min(DRAFTS_MAX - before) {
+                    drafts.push(plain(drafts.len(), behind.clone()));
+                }
+            }
+            Step::Join => {
+                let all = drafts.iter().map(|draft| draft.key.clone()).collect();
+                drafts.push(plain(before, all));
+            }
+            Step::Edge(back) => {
+                let to = (before + usize::from(back)) % (before + 1);
+                let key = drafts.get(to).map_or_else(|| format!("n{to}"), |draft| draft.key.clone());
+                if let Some(last) = drafts.last_mut() {
+                    last.depends_on.push(key);
+                }
+            }
+        }
+        edges += drafts[before.min(drafts.len())..].iter().map(|draft| draft.depends_on.len()).sum::<usize>();
+    }
+    drafts
+}
+
+/// Small, but for the few largest numbers: those are around the limits.
+fn count(n: u8) -> usize {
+    match n {
+        252 => limits::PLAN_DEPTH,
+        253 => limits::PLAN_DEPTH + 1,
+        254 => limits::PLAN_SUBTASKS,
+        255 => limits::PLAN_SUBTASKS + 1,
+        few => usize::from(few % 32),
+    }
+}
+
+fn plain(n: usize, depends_on: Vec<String>) -> Draft {
+    Draft { key: format!("n{n}"), agent: "a".into(), depends_on, ..Draft::default() }
+}
+
+fn draft(sketch: &Sketch<'_>) -> Draft {
+    let names = |names: &[Name<'_>]| names.iter().map(Name::text).collect();
+    let input = sketch.input.and_then(|text| serde_json::from_slice::<&RawValue>(text).ok());
+    Draft {
+        key: sketch.key.text(),
+        agent: sketch.agent.text(),
+        capabilities: names(&sketch.capabilities),
+        input: input.map(ToOwned::to_owned),
+        depends_on: names(&sketch.depends_on),
+        sla_seconds: sketch.sla_seconds,
+        max_attempts: sketch.max_attempts,
+        priority: Priority::from_number(sketch.priority),
+    }
+}
+
+/// The rules of a plan, said once more in the plainest way.
+pub(super) fn is_valid(drafts: &[Draft]) -> bool {
+    let keys: BTreeMap<&str, usize> = drafts.iter().enumerate().map(|(i, d)| (d.key.as_str(), i)).collect();
+    let edges: usize = drafts.iter().map(|draft| draft.depends_on.len()).sum();
+    (1..=limits::PLAN_SUBTASKS).contains(&drafts.len())
+        && keys.len() == drafts.len()
+        && edges <= limits::PLAN_DEPENDENCIES
+        && drafts.iter().all(is_valid_alone)
+        && drafts.iter().all(|draft| draft.depends_on.iter().all(|key| keys.contains_key(key.as_str())))
+        && longest_path(drafts, &keys).is_some_and(|length| length <= limits::PLAN_DEPTH)
+}
+
+fn is_valid_alone(draft: &Draft) -> bool {
+    let dependencies: BTreeSet<&String> = draft.depends_on.iter().collect();
+    is_name(&draft.key)
+        && (draft.agent.is_empty() || is_name(&draft.agent))
+        && !(draft.agent.is_empty() && draft.capabilities.is_empty())
+        && draft.capabilities.len() <= limits::CAPABILITIES
+        && draft.capabilities.iter().all(|tag| is_name(tag))
+        && draft.input.as_ref().is_none_or(|input| input.get().len() <= limits::INPUT_BYTES)
+        && draft.sla_seconds.is_none_or(|seconds| seconds > 0 && seconds <= limits::SLA_SECONDS)
+        && draft.max_attempts.is_none_or(|attempts| attempts > 0 && attempts <= limits::ATTEMPTS)
+        && dependencies.len() == draft.depends_on.len()
+        && !dependencies.contains(&draft.key)
+}
+
+pub(super) fn is_name(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    text.len() <= limits::NAME_BYTES
+        && bytes.next().is_some_and(|first| first.is_ascii_alphanumeric())
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+/// Subtasks on the longest path; `None` when there is a cycle. Relaxes until nothing changes.
+fn longest_path(drafts: &[Draft], keys: &BTreeMap<&str, usize>) -> Option<usize> {
+    let mut lengths = vec![1_usize; drafts.len()];
+    for _ in 0..=limits::PLAN_DEPTH {
+        let mut changed = false;
+        for (i, draft) in drafts.iter().enumerate() {
+            for key in &draft.depends_on {
+                let length = lengths[*keys.get(key.as_str())?] + 1;
+                if length > lengths[i] {
+                    lengths[i] = length;
+                    changed = true;
+                }
+            }
+        }
+        if !changed {
+            return lengths.iter().copied().max();
+        }
+        if lengths.iter().any(|length| *length > limits::PLAN_DEPTH) {
+            return None;
+        }
+    }
+    None
+}
+
+/// Every problem names a field of the plan that is there.
+pub(super) fn refused(drafts: &[Draft], found: &[Violation]) {
+    assert!(!found.is_empty(), "refused without a reason: {drafts:?}");
+    for Violation { field, issue } in found {
+        assert!(!issue.is_empty(), "{field} has an empty issue");
+        let within = field.strip_prefix("plan.subtasks").unwrap_or_else(|| panic!("what is `{field}`?"));
+        if let Some(place) = within.strip_prefix('[') {
+            let index: usize = place.split(']').next().and_then(|n| n.parse().ok()).expect("an index");
+            assert!(index < drafts.len(), "{field} is not in the plan");
+        } else {
+            assert!(within.is_empty(), "what is `{field}`?");
+        }
+    }
+}
+
+fn accepted(drafts: &[Draft], u: &mut Unstructured<'_>) {
+    let mut routes: BTreeMap<RouteSpec, RouteNo> = BTreeMap::new();
+    let plan = Plan::build("t", Priority::Normal, 3, drafts, |spec| {
+        let next = RouteNo(i64::try_from(routes.len()).expect("few routes") + 1);
+        *routes.entry(spec.clone()).or_insert(next)
+    });
+    assert_eq!(plan.nodes().len(), drafts.len());
+    let ids: BTreeSet<&str> = plan.nodes().iter().map(|node| node.id.as_str()).collect();
+    assert_eq!(ids.len(), drafts.len(), "ids are unique");
+    for (index, (node, draft)) in (0..).zip(plan.nodes().iter().zip(drafts)) {
+        let keys: Vec<&String> =
+            node.depends_on.iter().map(|i| &plan.node(*i).expect("a dependency is a node").key).collect();
+        assert!(keys.into_iter().eq(&draft.depends_on), "dependencies are those asked for");
+        let spec = RouteSpec::new(&draft.agent, &draft.capabilities);
+        assert_eq!(routes.get(&spec), Some(&node.route));
+        assert!(node.depends_on.iter().all(|&d| plan.dependents(d).contains(&index)), "both ways");
+        assert!(node.attempts_max >= 1);
+    }
+    // Looking a name up walks the plan.
+    for at in [0, drafts.len() / 2, drafts.len() - 1] {
+        let node = &plan.nodes()[at];
+        assert_eq!(plan.find(&node.key), Index::try_from(at).ok());
+        assert_eq!(plan.find(&node.id), Index::try_from(at).ok());
+    }
+    run_to_the_end(&plan, u);
+    let text = serde_json::to_vec(plan.nodes()).expect("a plan is written as JSON");
+    let nodes: Vec<Node> = serde_json::from_slice(&text).expect("and read again");
+    assert_eq!(format!("{:?}", Plan::from_nodes(nodes)), format!("{plan:?}"), "a stored plan is the plan");
+}
+
+/// Counts dependencies down as tasks do, taking whichever ready subtask the input says.
+fn run_to_the_end(plan: &Plan, u: &mut Unstructured<'_>) {
+    let mut waits: Vec<usize> = plan.nodes().iter().map(|node| node.depends_on.len()).collect();
+    let mut ready: Vec<Index> = (0..).zip(&waits).filter(|(_, n)| **n == 0).map(|(i, _)| i).collect();
+    let mut done = 0;
+    while !ready.is_empty() {
+        let at = usize::from(u.arbitrary::<u8>().unwrap_or_default()) % ready.len();
+        let index = ready.swap_remove(at);
+        done += 1;
+        for &next in plan.dependents(index) {
+            let open = &mut waits[next as usize];
+            *open = open.checked_sub(1).expect("counted down more often than there are dependencies");
+            if *open == 0 {
+                ready.push(next);
+            }
+        }
+    }
+    assert_eq!(done, plan.nodes().len(), "every subtask's turn comes");
+}
