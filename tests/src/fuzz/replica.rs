@@ -431,7 +431,8 @@ impl World {
             place.replica.scanned(route, from, SCAN_LIMIT, found);
         }
         let Place { replica, writer, docs, .. } = place;
-        let Decided { replies, out } = now(replica.step(&self.store, &mut **writer, docs, &commands, mono));
+        let Decided { replies, out, .. } =
+            now(replica.step(&self.store, &mut **writer, docs, &commands, mono));
         assert_eq!(replies.len(), commands.len(), "each command has its reply");
         for (command, reply) in commands.iter().zip(&replies) {
             self.judge(command, reply, &before);
@@ -497,7 +498,7 @@ impl World {
                 }
                 Outbound::Evict { session } => self.cut(here, session),
                 Outbound::Unplaced { route } => self.replicas[1 - here].replica.look_again([route]),
-                Outbound::Drain { .. } | Outbound::Changed { .. } => {}
+                Outbound::Drain { .. } => {}
             }
         }
     }
