@@ -78,7 +78,9 @@ pub fn run(data: &[u8]) {
         }
     }
     rig.transmit(usize::MAX);
-    rig.end();
+    if !rig.ended {
+        rig.end();
+    }
 }
 
 /// A handler that runs.

@@ -137,11 +137,12 @@ struct Limits {
 struct Outbox {
     hello: bool,
     heartbeat: bool,
-    acks: Vec<LeaseRef>,
+    /// By lease: what is said of one while nobody reads is said once.
+    acks: BTreeMap<i64, LeaseRef>,
     progress: VecDeque<Progress>,
     /// Leases whose result is to be sent on this stream.
     results: VecDeque<i64>,
-    cancel_acks: Vec<LeaseRef>,
+    cancel_acks: BTreeMap<i64, LeaseRef>,
     goodbye: bool,
 }
 
@@ -304,7 +305,8 @@ impl Session {
             return Some(Message::Heartbeat(Heartbeat { in_flight: self.leases.in_flight() }));
         }
         if !self.outbox.acks.is_empty() {
-            return Some(Message::AssignAck(AssignAck { leases: mem::take(&mut self.outbox.acks) }));
+            let leases = mem::take(&mut self.outbox.acks).into_values().collect();
+            return Some(Message::AssignAck(AssignAck { leases }));
         }
         if let Some(progress) = self.outbox.progress.pop_front() {
             return Some(Message::Progress(progress));
@@ -314,7 +316,8 @@ impl Session {
             return Some(Message::Results(Results { results }));
         }
         if !self.outbox.cancel_acks.is_empty() {
-            return Some(Message::CancelAck(CancelAck { leases: mem::take(&mut self.outbox.cancel_acks) }));
+            let leases = mem::take(&mut self.outbox.cancel_acks).into_values().collect();
+            return Some(Message::CancelAck(CancelAck { leases }));
         }
         if let Some(ending) = self.ending.as_ref().filter(|_| self.outbox.goodbye) {
             let reason = ending.reason().to_owned();
@@ -403,12 +406,12 @@ impl Session {
         self.leases.abort_at(lease_id, now + self.settings.cancel_grace);
     }
 
-    /// Once each, and while nobody reads no more than could have been handed out. One that is left out costs little: the
-    /// control plane sees in the heartbeats that the lease is not held.
+    /// While nobody reads, no more than could have been handed out. One that is left out costs little: the control
+    /// plane sees in the heartbeats that the lease is not held.
     fn ack_cancel(&mut self, lease: LeaseRef) {
-        let acks = &mut self.outbox.cancel_acks;
-        if acks.len() < OPEN_PER_SLOT_MAX * self.settings.hello.slots as usize && !acks.contains(&lease) {
-            acks.push(lease);
+        self.outbox.acks.remove(&lease.lease_id);
+        if self.outbox.cancel_acks.len() < OPEN_PER_SLOT_MAX * self.slots() {
+            self.outbox.cancel_acks.insert(lease.lease_id, lease);
         }
     }
 

@@ -53,8 +53,9 @@ impl Session {
             |(_, waits): &(_, Brief)| waits.lease.is_some_and(|it| it.lease_id == lease.lease_id);
         if self.leases.contains(lease.lease_id) {
             // Sent twice: the first acknowledgement may have been lost, or is still on its way out.
-            let lease = self.leases.reporting(lease.lease_id);
-            self.outbox.acks.extend(lease.filter(|lease| !self.outbox.acks.contains(lease)));
+            self.outbox
+                .acks
+                .extend(self.leases.reporting(lease.lease_id).map(|lease| (lease.lease_id, lease)));
         } else if self.waiting.iter().any(is_waiting) {
             tracing::debug!(lease_id = lease.lease_id, "dropped a brief that waits already");
         } else if self.ending.as_ref().is_some_and(|ending| !ending.takes_work()) {
@@ -72,9 +73,9 @@ impl Session {
         while self.leases.running() < self.slots() {
             let Some((until, brief)) = self.waiting.pop_front() else { return };
             let Some(lease) = brief.lease.filter(|_| until.is_none_or(|until| now < until)) else { continue };
-            self.outbox.acks.push(lease);
+            self.outbox.acks.insert(lease.lease_id, lease);
             // Of a cancel that came before: what starts now runs.
-            self.outbox.cancel_acks.retain(|ack| ack.lease_id != lease.lease_id);
+            self.outbox.cancel_acks.remove(&lease.lease_id);
             self.leases.start(lease, deadline_of(&brief, wall).map(|left| now + left));
             let output_bytes_max = self.limits.output_bytes_max;
             self.actions.push_back(Action::Start { brief: Box::new(brief), output_bytes_max });
