@@ -32,7 +32,7 @@ pub(crate) async fn sql(url: &str) -> tokio_postgres::Client {
 }
 
 /// Waits until as many backends of this database wait for a lock.
-async fn until_waiting(client: &tokio_postgres::Client, backends: i64) {
+pub(crate) async fn until_waiting(client: &tokio_postgres::Client, backends: i64) {
     let query = "select count(*) from pg_stat_activity
                  where datname = current_database() and wait_event_type = 'Lock'";
     let deadline = Instant::now() + Duration::from_secs(10);

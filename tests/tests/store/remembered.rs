@@ -7,12 +7,13 @@ use downbeat_core::{
     task::Task,
 };
 use downbeat_store::{PostgresStore, Store, StoreError, Writer};
+use futures::FutureExt;
 use tokio_postgres::Client;
 
 use crate::{
     build::{self, load, rows, same, subtask_row, write_with},
     new_database,
-    on_postgres::sql,
+    on_postgres::{sql, until_waiting},
 };
 
 /// What the database said about the time is used for a second, so a slow machine may need another try.
@@ -122,6 +123,33 @@ async fn what_another_wrote_since_is_not_overwritten() {
     assert_eq!(bed.store.outputs_of(TaskNo(1)).await.unwrap(), []);
     same(&bed.one.load(&place()).await.unwrap().rows, &expected);
     bed.one.commit(&ours).await.unwrap();
+    assert_eq!(bed.head().await.events, 900);
+}
+
+#[tokio::test]
+async fn who_waits_for_the_lock_of_another_finds_out_what_it_wrote() {
+    let mut bed = Bed::new().await;
+    bed.recall(&place()).await;
+    let head = bed.head().await;
+    bed.other.load(&place()).await.unwrap();
+    let ours = events(&head, 900);
+    let mut waiting = bed.one.commit(&ours);
+    assert!((&mut waiting).now_or_never().is_none());
+    until_waiting(&bed.meddler, 1).await;
+    let theirs = events(&head, 800);
+    bed.other.commit(&theirs).await.unwrap();
+    conflict(waiting.await);
+    assert_eq!(bed.head().await.events, 800);
+
+    // One that writes nothing changes nothing. (It is new: what a writer remembers it does not lock.)
+    bed.recall(&place()).await;
+    bed.other = bed.store.writer().await.unwrap();
+    bed.other.load(&place()).await.unwrap();
+    let mut waiting = bed.one.commit(&ours);
+    assert!((&mut waiting).now_or_never().is_none());
+    until_waiting(&bed.meddler, 1).await;
+    bed.other.rollback().await;
+    waiting.await.unwrap();
     assert_eq!(bed.head().await.events, 900);
 }
 
