@@ -203,13 +203,19 @@ impl Engine {
         if served.len() == routes.len() {
             return Ok(served);
         }
+        self.learn(routes).await?;
+        self.registry.learn_sessions(self.store.sessions().await?);
+        Ok(self.registry.served_now(routes))
+    }
+
+    /// Reads routes that are not known yet, and lets the committer know them.
+    pub(crate) async fn learn(&self, routes: &BTreeSet<RouteNo>) -> Result<(), Failure> {
         let read = self.registry.find_routes(&*self.store, routes).await?;
         if !read.is_empty() {
             self.send(Input::Routes(read.clone())).await?;
             self.registry.read_routes(&read);
         }
-        self.registry.learn_sessions(self.store.sessions().await?);
-        Ok(self.registry.served_now(routes))
+        Ok(())
     }
 
     /// Starts a task, resumes it, or states anew what is held. `checkpoints` are keys or subtask ids.

@@ -9,7 +9,7 @@ use downbeat_core::{
     session::{Session, SessionState},
     time::Time,
 };
-use downbeat_store::{Store, StoreError, Tick};
+use downbeat_store::{Leased, Store, StoreError, Tick};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::mpsc, time::Instant};
 
@@ -212,8 +212,8 @@ impl Ticker {
             return Ok(());
         }
         let leases = self.store.leases(expired).await?;
-        let holding: BTreeSet<SessionNo> = leases.iter().map(|(session, _)| *session).collect();
-        for (_, at) in leases {
+        let holding: BTreeSet<SessionNo> = leases.iter().map(|leased| leased.session).collect();
+        for Leased { at, .. } in leases {
             self.ask(Command::Lose { at }).await;
         }
         for session in expired.iter().filter(|no| !holding.contains(no)) {

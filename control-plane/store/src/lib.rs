@@ -15,7 +15,7 @@ pub mod sqlite;
 use downbeat_core::{
     effect::Queued,
     event::Event,
-    id::{Index, LeaseAt, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
+    id::{Index, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
     plan::RouteSpec,
     reads::Reads,
     rows::{AgentSeen, Changes, Output},
@@ -27,7 +27,7 @@ use futures::future::BoxFuture;
 pub use crate::{
     error::StoreError,
     postgres::PostgresStore,
-    query::{Due, ListTasks, Loaded, PlanRecord, Route, TaskPage, TaskRecord, TaskSummary, Tick},
+    query::{Due, Leased, ListTasks, Loaded, PlanRecord, Route, TaskPage, TaskRecord, TaskSummary, Tick},
     sqlite::{Clock, SqliteStore},
 };
 
@@ -127,7 +127,7 @@ pub trait Store: Send + Sync + 'static {
     fn sessions(&self) -> BoxFuture<'_, Result<Vec<Session>>>;
 
     /// The current leases of these sessions.
-    fn leases<'a>(&'a self, of: &'a [SessionNo]) -> BoxFuture<'a, Result<Vec<(SessionNo, LeaseAt)>>>;
+    fn leases<'a>(&'a self, of: &'a [SessionNo]) -> BoxFuture<'a, Result<Vec<Leased>>>;
 
     /// How many leases each session holds.
     fn lease_counts(&self, tenant: TenantNo) -> BoxFuture<'_, Result<Vec<(SessionNo, u32)>>>;

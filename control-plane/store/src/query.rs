@@ -5,7 +5,7 @@ use std::sync::Arc;
 use downbeat_core::{
     command::Request,
     effect::Wake,
-    id::{RouteNo, TaskId, TaskNo, TenantNo},
+    id::{LeaseAt, RouteNo, SessionNo, TaskId, TaskNo, TenantNo},
     plan::{Plan, RouteSpec},
     rows::Rows,
     subtask::Subtask,
@@ -33,6 +33,14 @@ pub struct Tick {
     pub ready: Vec<RouteNo>,
     /// Changes whenever any session is opened, changed or deleted.
     pub sessions_mark: (i64, i64),
+}
+
+/// A lease, with who holds it and the route by which it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Leased {
+    pub session: SessionNo,
+    pub at: LeaseAt,
+    pub route: RouteNo,
 }
 
 /// A passed `wake_at`.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use downbeat_core::{
     command::Request,
     event::{Artifact, Event},
-    id::{Index, LeaseId, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
+    id::{Index, LeaseAt, LeaseId, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
     plan::{Node, Plan, RouteSpec},
     rows::{AgentSeen, History, Output},
     session::{Session, SessionState, WorkerDeclaration},
@@ -18,7 +18,7 @@ use downbeat_core::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{PlanRecord, Result, Route, StoreError, TaskSummary};
+use crate::{Leased, PlanRecord, Result, Route, StoreError, TaskSummary};
 
 /// The milliseconds of one day: history is partitioned by `at / DAY_MS`.
 pub(crate) const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -129,6 +129,14 @@ fn outcome(number: i64) -> Result<Outcome> {
         .ok()
         .and_then(Outcome::from_number)
         .ok_or_else(|| StoreError::Corrupt(format!("{number} is no known outcome")))
+}
+
+/// `session_no, task_no, idx, lease, route`
+pub(crate) fn leased(cells: &mut dyn Cells) -> Result<Leased> {
+    let session = SessionNo(cells.long()?);
+    let (task, index) = place(cells)?;
+    let at = LeaseAt { task, index, lease: LeaseId(cells.long()?) };
+    Ok(Leased { session, at, route: RouteNo(cells.long()?) })
 }
 
 /// `task_no, idx`

@@ -34,7 +34,7 @@ use downbeat_server::{
         Failure, Held, LeaseLook, Liveness, Member, Mono, Outbound, Replica, SessionLook, Step as Decided,
     },
 };
-use downbeat_store::{Store, Writer};
+use downbeat_store::{Leased, Store, Writer};
 use futures::FutureExt as _;
 
 use self::step::{Lease, Outcome, Pick, Say, Step};
@@ -152,7 +152,7 @@ impl World {
     /// By the rows.
     fn current(&self) -> Vec<(SessionNo, LeaseAt)> {
         let sessions: Vec<SessionNo> = self.tokens.keys().copied().collect();
-        now(self.store.leases(&sessions))
+        now(self.store.leases(&sessions)).into_iter().map(|leased| (leased.session, leased.at)).collect()
     }
 
     fn lease(&self, lease: Lease) -> LeaseAt {
@@ -345,15 +345,14 @@ impl World {
         let row = before.expect("what is resumed was there");
         assert!(genuine && row.state != SessionState::Expired, "{row:?} is taken up with token {token:?}");
         let in_flight: BTreeSet<LeaseAt> = self.named(session, keeps, also).into_iter().collect();
-        let leased: BTreeSet<LeaseAt> =
-            now(self.store.leases(&[session])).into_iter().map(|(_, at)| at).collect();
-        for &at in leased.difference(&in_flight) {
-            self.alone(Command::Return { at });
+        let mut holds = Vec::new();
+        for Leased { at, route, .. } in now(self.store.leases(&[session])) {
+            if in_flight.contains(&at) {
+                holds.push(Held { at, route });
+            } else {
+                self.alone(Command::Return { at });
+            }
         }
-        let held: Vec<LeaseAt> = leased.intersection(&in_flight).copied().collect();
-        let record = |task: TaskNo| now(self.store.plans(&[task])).pop().expect("a leased task has a plan");
-        let route = |at: LeaseAt| record(at.task).plan.node(at.index).expect("and its subtask a node").route;
-        let holds: Vec<Held> = held.iter().map(|&at| Held { at, route: route(at) }).collect();
         let declared = Arc::clone(&row.declaration);
         let declaration = WorkerDeclaration { slots: u32::from(slots % 5), ..(*declared).clone() };
         self.connect(session, Arc::new(declaration), &holds);
@@ -382,7 +381,7 @@ impl World {
         let expired = now(self.store.sessions())
             .iter()
             .any(|row| row.no == session && row.state == SessionState::Expired);
-        for (_, at) in leases.into_iter().filter(|_| expired) {
+        for Leased { at, .. } in leases.into_iter().filter(|_| expired) {
             self.ask(Command::Lose { at });
         }
     }

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use downbeat_core::{
     effect::Queued,
     event::Event,
-    id::{Index, LeaseAt, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
+    id::{Index, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
     plan::RouteSpec,
     reads::Reads,
     rows::{AgentSeen, Changes, Output},
@@ -15,7 +15,8 @@ use downbeat_core::{
     time::Time,
 };
 use downbeat_store::{
-    ListTasks, Loaded, PlanRecord, Result, Route, Store, StoreError, TaskPage, TaskRecord, Tick, Writer,
+    Leased, ListTasks, Loaded, PlanRecord, Result, Route, Store, StoreError, TaskPage, TaskRecord, Tick,
+    Writer,
 };
 use futures::future::BoxFuture;
 use tokio::{sync::mpsc, time::sleep};
@@ -156,7 +157,7 @@ impl Store for FaultyStore {
         }))
     }
 
-    fn leases<'a>(&'a self, of: &'a [SessionNo]) -> BoxFuture<'a, Result<Vec<(SessionNo, LeaseAt)>>> {
+    fn leases<'a>(&'a self, of: &'a [SessionNo]) -> BoxFuture<'a, Result<Vec<Leased>>> {
         Box::pin(self.trip(async move {
             let leases = self.inner.leases(of).await?;
             Ok(plant::leases_told(&self.world, leases))

@@ -14,7 +14,7 @@ use downbeat_core::{
     session::Session,
     subtask::SubtaskState,
 };
-use downbeat_store::{Loaded, Result, Route, Store};
+use downbeat_store::{Leased, Loaded, Result, Route, Store};
 
 use super::{World, faults, process::lock};
 
@@ -149,12 +149,13 @@ pub(super) fn sessions_told(world: &World, told: &Told, sessions: Vec<Session>) 
 }
 
 /// What a look at the leases says.
-pub(super) fn leases_told(world: &World, mut leases: Vec<(SessionNo, LeaseAt)>) -> Vec<(SessionNo, LeaseAt)> {
+pub(super) fn leases_told(world: &World, mut leases: Vec<Leased>) -> Vec<Leased> {
     if world.has(Plant::NoLeaseLook) {
         // Those of sessions that are over are taken from them all the same.
         let open = world.audit(|auditor| auditor.open_sessions());
         let planted = world.planted();
-        leases.retain(|(session, at)| !(open.contains(session) && planted.unknown.contains(&at.lease)));
+        leases
+            .retain(|leased| !(open.contains(&leased.session) && planted.unknown.contains(&leased.at.lease)));
     }
     leases
 }

@@ -9,7 +9,7 @@ use downbeat_core::{
     task::{Priority, TaskStatus},
     time::Time,
 };
-use downbeat_store::{ListTasks, Store, TaskPage};
+use downbeat_store::{Leased, ListTasks, Store, TaskPage};
 
 use crate::build::{self, TENANT, in_line, subtask_row, write};
 
@@ -230,7 +230,8 @@ pub(crate) async fn leases_belong_to_sessions(store: &dyn Store) {
 
     let at = |task, index, lease| LeaseAt { task: TaskNo(task), index, lease: LeaseId(lease) };
     let found = store.leases(&[SessionNo(7), SessionNo(8), SessionNo(6)]).await.unwrap();
-    let expected = [(SessionNo(7), at(1, 0, 11)), (SessionNo(7), at(2, 0, 13)), (SessionNo(8), at(1, 1, 12))];
+    let leased = |session, at| Leased { session: SessionNo(session), at, route: RouteNo(70) };
+    let expected = [leased(7, at(1, 0, 11)), leased(7, at(2, 0, 13)), leased(8, at(1, 1, 12))];
     assert_eq!(found, expected);
     assert_eq!(store.lease_counts(TENANT).await.unwrap(), [(SessionNo(7), 2), (SessionNo(8), 1)]);
     assert_eq!(store.lease_counts(TenantNo(2)).await.unwrap(), [(SessionNo(9), 1)]);

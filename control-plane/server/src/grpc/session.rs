@@ -21,6 +21,7 @@ use downbeat_core::{
     subtask::SubtaskState,
 };
 use downbeat_proto::v1::{self, session_request::Message as FromWorker, session_response::Message as ToWire};
+use downbeat_store::Leased;
 use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -191,18 +192,17 @@ async fn take_up(
     token: [u8; 16],
     in_flight: &[LeaseAt],
 ) -> Result<Opened, Failure> {
-    let leases = engine.store.leases(&[session]).await?;
-    let leased: BTreeSet<LeaseAt> = leases.into_iter().map(|(_, at)| at).collect();
     let known: BTreeSet<LeaseAt> = in_flight.iter().copied().collect();
-    for &at in leased.difference(&known) {
+    let (holds, unsent): (Vec<Leased>, Vec<Leased>) =
+        engine.store.leases(&[session]).await?.into_iter().partition(|leased| known.contains(&leased.at));
+    for Leased { at, .. } in unsent {
         engine.decide(Command::Return { at }).await?;
     }
-    let lost = in_flight.iter().filter(|at| !leased.contains(at)).copied().collect();
-    let holds: Vec<LeaseAt> = leased.intersection(&known).copied().collect();
-    let tasks = holds.iter().map(|at| at.task).collect();
-    let plans = engine.docs.plans(&*engine.store, &tasks).await?;
-    let route = |at: LeaseAt| plans.get(&at.task)?.node(at.index).map(|node| node.route);
-    let holds = holds.into_iter().filter_map(|at| Some(Held { at, route: route(at)? })).collect();
+    let held: BTreeSet<LeaseAt> = holds.iter().map(|leased| leased.at).collect();
+    let lost = in_flight.iter().filter(|at| !held.contains(at)).copied().collect();
+    // Of a route that a new replica does not know, it could not tell how long the agent may be silent.
+    engine.learn(&holds.iter().map(|leased| leased.route).collect()).await?;
+    let holds = holds.into_iter().map(|Leased { at, route, .. }| Held { at, route }).collect();
     Ok(Opened { session, token, resumed: true, holds, lost })
 }
 

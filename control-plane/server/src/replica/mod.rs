@@ -22,7 +22,7 @@ use downbeat_core::{
     subtask::Outcome,
     time::Time,
 };
-use downbeat_store::{Route, Tick};
+use downbeat_store::{Leased, Route, Tick};
 
 use self::{line::Line, roster::Roster, timers::Timers};
 pub use self::{
@@ -69,7 +69,7 @@ pub struct SessionLook {
 pub struct LeaseLook {
     /// Those of this replica before and after the leases were read.
     pub of: Vec<SessionNo>,
-    pub leases: Vec<(SessionNo, LeaseAt)>,
+    pub leases: Vec<Leased>,
     /// Before the rows were read.
     pub read: Mono,
 }
@@ -181,11 +181,12 @@ impl Replica {
     /// The leases that the rows gave to these sessions when they were read. What nobody sent out is handed back.
     /// What a worker holds and the rows do not know, at two looks in a row, is taken from it.
     pub fn reconcile_leases(&mut self, look: &LeaseLook, now: Mono) -> (Vec<Command>, Vec<Outbound>) {
-        let unsent = |(session, at): &&(SessionNo, LeaseAt)| {
+        let unsent = |Leased { session, at, .. }: &&Leased| {
             let settled = |member: &&Member| member.connected < look.read && look.of.contains(session);
             self.roster.member(*session).filter(settled).is_some_and(|member| !member.knows(at.lease))
         };
-        let commands = look.leases.iter().filter(unsent).map(|(_, at)| Command::Return { at: *at }).collect();
+        let commands =
+            look.leases.iter().filter(unsent).map(|leased| Command::Return { at: leased.at }).collect();
         let gone = self.roster.settle(look, now).into_iter();
         let revoke = |(session, at)| Outbound::Revoke { session, at, outcome: Outcome::Lost };
         (commands, gone.map(revoke).collect())

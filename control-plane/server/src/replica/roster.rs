@@ -291,7 +291,7 @@ impl Roster {
     /// What workers hold and the rows do not know, found for the second time: a lease that this replica has just
     /// given may be younger than what was read, but not if it was found missing before that reading began.
     pub(super) fn settle(&mut self, look: &LeaseLook, now: Mono) -> Vec<(SessionNo, LeaseAt)> {
-        let known: BTreeSet<LeaseId> = look.leases.iter().map(|(_, at)| at.lease).collect();
+        let known: BTreeSet<LeaseId> = look.leases.iter().map(|leased| leased.at.lease).collect();
         let mut gone = Vec::new();
         for session in &look.of {
             let Some(member) = self.members.get_mut(session) else { continue };

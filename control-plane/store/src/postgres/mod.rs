@@ -16,7 +16,7 @@ use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, Recycling
 use downbeat_core::{
     effect::Queued,
     event::Event,
-    id::{Index, LeaseAt, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
+    id::{Index, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
     plan::RouteSpec,
     rows::{AgentSeen, Output},
     session::Session,
@@ -27,7 +27,7 @@ use tokio_postgres::{Config, NoTls};
 
 use self::link::{ANSWER, Link, SETTINGS, answer};
 use crate::{
-    ListTasks, PlanRecord, Result, Route, Store, StoreError, TaskPage, TaskRecord, Tick, Writer,
+    Leased, ListTasks, PlanRecord, Result, Route, Store, StoreError, TaskPage, TaskRecord, Tick, Writer,
     rows::{Cells, encode_text, route_digest},
 };
 
@@ -204,7 +204,7 @@ impl Store for PostgresStore {
         Box::pin(self.read_sessions())
     }
 
-    fn leases<'a>(&'a self, of: &'a [SessionNo]) -> BoxFuture<'a, Result<Vec<(SessionNo, LeaseAt)>>> {
+    fn leases<'a>(&'a self, of: &'a [SessionNo]) -> BoxFuture<'a, Result<Vec<Leased>>> {
         Box::pin(self.read_leases(of))
     }
 

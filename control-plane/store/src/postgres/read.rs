@@ -4,7 +4,7 @@ use deadpool_postgres::Object;
 use downbeat_core::{
     effect::{Queued, Wake},
     event::Event,
-    id::{Index, LeaseAt, LeaseId, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
+    id::{Index, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
     rows::{AgentSeen, Output},
     session::Session,
     subtask::SubtaskState,
@@ -19,7 +19,7 @@ use super::{
     rows::{all, int, one},
 };
 use crate::{
-    Due, ListTasks, PlanRecord, Result, Route, StoreError, TaskPage, TaskRecord, Tick,
+    Due, Leased, ListTasks, PlanRecord, Result, Route, StoreError, TaskPage, TaskRecord, Tick,
     rows::{self, Cells},
 };
 
@@ -165,14 +165,9 @@ impl PostgresStore {
         self.query(include_str!("sql/sessions.sql"), &[], |cells| rows::session(cells)).await
     }
 
-    pub(super) async fn read_leases(&self, of: &[SessionNo]) -> Result<Vec<(SessionNo, LeaseAt)>> {
+    pub(super) async fn read_leases(&self, of: &[SessionNo]) -> Result<Vec<Leased>> {
         let sessions: Vec<i64> = of.iter().map(|session| session.0).collect();
-        self.query(include_str!("sql/leases.sql"), &[&sessions], |cells| {
-            let session = SessionNo(cells.long()?);
-            let (task, index) = rows::place(cells)?;
-            Ok((session, LeaseAt { task, index, lease: LeaseId(cells.long()?) }))
-        })
-        .await
+        self.query(include_str!("sql/leases.sql"), &[&sessions], |cells| rows::leased(cells)).await
     }
 
     pub(super) async fn read_lease_counts(&self, tenant: TenantNo) -> Result<Vec<(SessionNo, u32)>> {

@@ -19,7 +19,7 @@ use std::{
 use downbeat_core::{
     effect::Queued,
     event::Event,
-    id::{Index, LeaseAt, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
+    id::{Index, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
     plan::RouteSpec,
     rows::{AgentSeen, Output},
     session::Session,
@@ -30,7 +30,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
 use tokio::sync::Semaphore;
 
 use crate::{
-    ListTasks, PlanRecord, Result, Route, Store, StoreError, TaskPage, TaskRecord, Tick, Writer,
+    Leased, ListTasks, PlanRecord, Result, Route, Store, StoreError, TaskPage, TaskRecord, Tick, Writer,
     migrate::{self, Applied},
     rows::{Cells, encode_text, route_digest},
 };
@@ -403,7 +403,7 @@ impl Store for SqliteStore {
         Box::pin(self.read(read::sessions))
     }
 
-    fn leases<'a>(&'a self, of: &'a [SessionNo]) -> BoxFuture<'a, Result<Vec<(SessionNo, LeaseAt)>>> {
+    fn leases<'a>(&'a self, of: &'a [SessionNo]) -> BoxFuture<'a, Result<Vec<Leased>>> {
         let of = of.to_vec();
         Box::pin(self.read(move |conn| read::leases(conn, &of)))
     }

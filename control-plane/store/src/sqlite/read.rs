@@ -4,7 +4,7 @@
 use downbeat_core::{
     effect::{Queued, Wake},
     event::Event,
-    id::{Index, LeaseAt, LeaseId, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
+    id::{Index, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
     rows::{AgentSeen, Output},
     session::Session,
     subtask::SubtaskState,
@@ -14,7 +14,9 @@ use downbeat_core::{
 use rusqlite::{Connection, params};
 
 use super::rows::{all, each, one};
-use crate::{Due, ListTasks, PlanRecord, Result, Route, StoreError, TaskPage, TaskRecord, TaskSummary, rows};
+use crate::{
+    Due, Leased, ListTasks, PlanRecord, Result, Route, StoreError, TaskPage, TaskRecord, TaskSummary, rows,
+};
 
 pub(super) fn routes_after(conn: &Connection, after: RouteNo) -> Result<Vec<Route>> {
     all(conn, include_str!("sql/routes_after.sql"), [after.0], rows::route)
@@ -112,13 +114,11 @@ pub(super) fn sessions(conn: &Connection) -> Result<Vec<Session>> {
     all(conn, include_str!("sql/sessions.sql"), [], rows::session)
 }
 
-pub(super) fn leases(conn: &Connection, of: &[SessionNo]) -> Result<Vec<(SessionNo, LeaseAt)>> {
+pub(super) fn leases(conn: &Connection, of: &[SessionNo]) -> Result<Vec<Leased>> {
     let mut found = Vec::new();
     for session in of {
         each(conn, include_str!("sql/leases.sql"), [session.0], |cells| {
-            let session = SessionNo(cells.long()?);
-            let (task, index) = rows::place(cells)?;
-            found.push((session, LeaseAt { task, index, lease: LeaseId(cells.long()?) }));
+            found.push(rows::leased(cells)?);
             Ok(())
         })?;
     }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use downbeat_core::{
     effect::Queued,
     event::Event,
-    id::{Index, LeaseAt, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
+    id::{Index, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
     plan::RouteSpec,
     reads::Reads,
     rows::{AgentSeen, Changes, Output, Rows},
@@ -18,7 +18,8 @@ use downbeat_core::{
     time::Time,
 };
 use downbeat_store::{
-    ListTasks, Loaded, PlanRecord, Result, Route, Store, StoreError, TaskPage, TaskRecord, Tick, Writer,
+    Leased, ListTasks, Loaded, PlanRecord, Result, Route, Store, StoreError, TaskPage, TaskRecord, Tick,
+    Writer,
 };
 use futures::future::{BoxFuture, ready};
 use tokio::sync::{Notify, mpsc};
@@ -258,7 +259,7 @@ impl Store for Database {
         self.read(Tables::sessions)
     }
 
-    fn leases<'a>(&'a self, of: &'a [SessionNo]) -> BoxFuture<'a, Result<Vec<(SessionNo, LeaseAt)>>> {
+    fn leases<'a>(&'a self, of: &'a [SessionNo]) -> BoxFuture<'a, Result<Vec<Leased>>> {
         self.read(|tables| tables.leases(of))
     }
 

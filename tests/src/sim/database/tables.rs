@@ -15,7 +15,7 @@ use downbeat_core::{
     time::Time,
 };
 use downbeat_store::{
-    Due, ListTasks, PlanRecord, Result, Route, StoreError, TaskPage, TaskRecord, TaskSummary, Tick,
+    Due, Leased, ListTasks, PlanRecord, Result, Route, StoreError, TaskPage, TaskRecord, TaskSummary, Tick,
 };
 use serde_json::value::RawValue;
 
@@ -325,12 +325,12 @@ impl Tables {
         self.sessions.values().map(|(_, session)| session.clone()).collect()
     }
 
-    pub(super) fn leases(&self, of: &[SessionNo]) -> Vec<(SessionNo, LeaseAt)> {
+    pub(super) fn leases(&self, of: &[SessionNo]) -> Vec<Leased> {
         let lease = |(&(task, index), new): (&(TaskNo, Index), &SubtaskRow)| {
             let session = new.row.session.filter(|session| of.contains(session))?;
-            Some((session, LeaseAt { task, index, lease: new.row.lease? }))
+            Some(Leased { session, at: LeaseAt { task, index, lease: new.row.lease? }, route: new.row.route })
         };
-        let mut found: Vec<(SessionNo, LeaseAt)> = self.subtasks.iter().filter_map(lease).collect();
+        let mut found: Vec<Leased> = self.subtasks.iter().filter_map(lease).collect();
         found.sort_unstable();
         found
     }
