@@ -180,13 +180,26 @@ pub(super) fn advance<'a>(changes: &'a Changes, stamp: i64, proof: &'a Proof) ->
 
 /// Whether `advance` writes all of it.
 pub(super) fn is_advance(changes: &Changes) -> bool {
-    changes.new_tasks.is_empty()
-        && changes.new_plans.is_empty()
-        && changes.new_subtasks.is_empty()
-        && changes.new_sessions.is_empty()
-        && changes.sessions.is_empty()
-        && changes.dead_sessions.is_empty()
-        && changes.agents.is_empty()
+    let Changes {
+        new_tasks,
+        tasks: _,
+        new_plans,
+        new_subtasks,
+        subtasks: _,
+        outputs: _,
+        history: _,
+        new_sessions,
+        sessions,
+        dead_sessions,
+        agents,
+    } = changes;
+    new_tasks.is_empty()
+        && new_plans.is_empty()
+        && new_subtasks.is_empty()
+        && new_sessions.is_empty()
+        && sessions.is_empty()
+        && dead_sessions.is_empty()
+        && agents.is_empty()
 }
 
 fn tasks(tasks: &[Task]) -> Result<Arrays<'_>> {
