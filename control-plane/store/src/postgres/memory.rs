@@ -102,11 +102,14 @@ impl Memory {
         for (no, index) in places {
             rows.load_subtask(*no, *index, self.tasks[no].subtasks.get(index)?.clone());
         }
+        if proof.tasks.is_empty() {
+            return None;
+        }
         // Leases and places in line come from the stamp: of one task, each is above those before it.
         let clock = self.clock.take_if(|clock| newest < clock.stamp && clock.heard.elapsed() < CLOCK_MAX)?;
         let since = i64::try_from(clock.heard.elapsed().as_millis()).unwrap_or(0);
         let (now, stamp) = (Time(clock.now.0 + since), clock.stamp);
-        (!proof.tasks.is_empty()).then_some((Loaded { now, stamp, rows }, proof))
+        Some((Loaded { now, stamp, rows }, proof))
     }
 
     /// A task was read under its lock.
@@ -196,7 +199,7 @@ impl Memory {
 }
 
 /// Every task that a batch reads anything of.
-pub(super) fn tasks(reads: &Reads) -> BTreeSet<TaskNo> {
+fn tasks(reads: &Reads) -> BTreeSet<TaskNo> {
     let places = reads.subtasks.iter().chain(&reads.hints).map(|(task, _)| *task);
     reads.tasks.iter().chain(&reads.whole).copied().chain(places).collect()
 }
