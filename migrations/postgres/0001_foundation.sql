@@ -137,6 +137,7 @@ create table sessions (
     opened_at bigint not null,
     wake_at bigint,
     stamp bigint not null,
+    connection bigint not null,
     tenant int not null,
     state smallint not null,
     token bytea not null,

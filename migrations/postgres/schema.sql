@@ -77,6 +77,7 @@ CREATE TABLE public.sessions (
     opened_at bigint NOT NULL,
     wake_at bigint,
     stamp bigint NOT NULL,
+    connection bigint NOT NULL,
     tenant integer NOT NULL,
     state smallint NOT NULL,
     token bytea NOT NULL,

@@ -66,6 +66,7 @@ CREATE TABLE sessions (
     tenant integer not null,
     replica integer not null,
     token blob not null,
+    connection integer not null,
     state integer not null,
     opened_at integer not null,
     wake_at integer,

@@ -52,8 +52,8 @@ fn decide(rows: &mut Rows, frame: &mut Frame<'_>, command: &Command) -> Result<R
         Command::Report { at, session, message } => {
             Ok(Reply::Verdict(attempt::report(rows, frame, *at, *session, message.as_deref())))
         }
-        Command::Return { at } => {
-            attempt::hand_back(rows, frame, *at);
+        Command::Return { at, session, connection } => {
+            attempt::hand_back(rows, frame, *at, *session, *connection);
             Ok(Reply::Done)
         }
         Command::Lose { at } => {
@@ -83,8 +83,8 @@ fn decide(rows: &mut Rows, frame: &mut Frame<'_>, command: &Command) -> Result<R
         Command::OpenSession { tenant, replica, token, declaration } => {
             open(rows, frame, *tenant, *replica, *token, declaration)
         }
-        Command::ResumeSession { tenant, session, replica, token } => {
-            resume(rows, *tenant, *session, *replica, *token)
+        Command::ResumeSession { tenant, session, replica, token, connection } => {
+            resume(rows, *tenant, *session, *replica, *token, *connection)
         }
         Command::DetachSession { session, replica } => {
             detach(rows, frame, *session, *replica);
@@ -119,6 +119,7 @@ fn open(
         tenant,
         replica,
         token,
+        connection: 0,
         state: SessionState::Open,
         declaration: declaration.clone(),
         opened_at: frame.now,
@@ -133,13 +134,20 @@ fn resume(
     session: SessionNo,
     replica: ReplicaNo,
     token: [u8; 16],
+    connection: u32,
 ) -> Result<Reply, Reject> {
     let row = rows.session(session).ok_or(Reject::SessionUnknown)?;
     if row.tenant != tenant || row.token != token || row.state == SessionState::Expired {
         return Err(Reject::SessionUnknown);
     }
+    // The same stream again: nobody knows whether the first commit went through, or it is taken back.
+    let again = (connection, replica) == (row.connection, row.replica);
+    if connection <= row.connection && !again {
+        return Err(Reject::SessionTaken { connection: row.connection, got: connection });
+    }
     let row = rows.session_mut(session);
     row.replica = replica;
+    row.connection = connection;
     row.wake_at = None;
     if row.state == SessionState::Detached {
         row.state = SessionState::Open;

@@ -89,8 +89,14 @@ pub(crate) fn report(
 }
 
 /// Nobody took it up: back in line, as if it had never been handed out.
-pub(crate) fn hand_back(rows: &mut Rows, frame: &Frame<'_>, at: LeaseAt) {
-    if is_current(rows, at) {
+pub(crate) fn hand_back(
+    rows: &mut Rows,
+    frame: &Frame<'_>,
+    at: LeaseAt,
+    session: SessionNo,
+    connection: u32,
+) {
+    if is_current(rows, at) && rows.session(session).is_some_and(|row| row.connection == connection) {
         revoke(rows, at.task, at.index, Outcome::Lost);
         rows.subtask_mut(at.task, at.index).attempts -= 1;
         shift(rows, frame, at.task, at.index, Happening::Requeue);

@@ -58,8 +58,11 @@ pub enum Command {
         message: Option<String>,
     },
     /// The worker never took the lease up: the next one may have it, and no attempt is spent.
+    /// Only who has the session's present stream can say so.
     Return {
         at: LeaseAt,
+        session: SessionNo,
+        connection: u32,
     },
     /// The lease's session is gone.
     Lose {
@@ -95,6 +98,7 @@ pub enum Command {
         session: SessionNo,
         replica: ReplicaNo,
         token: [u8; 16],
+        connection: u32,
     },
     /// The stream broke; the grace time begins. Ignored unless the session is still this replica's.
     DetachSession {

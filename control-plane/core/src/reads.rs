@@ -39,7 +39,7 @@ pub fn task_of(command: &Command) -> Option<TaskNo> {
         | Command::Unblock { task, .. } => Some(*task),
         Command::Finish { at, .. }
         | Command::Report { at, .. }
-        | Command::Return { at }
+        | Command::Return { at, .. }
         | Command::Lose { at }
         | Command::Silence { at } => Some(at.task),
         Command::Submit(_)
@@ -78,11 +78,12 @@ pub fn reads(command: &Command, plans: &BTreeMap<TaskNo, Arc<Plan>>, into: &mut 
                 into.subtasks.extend(plan.dependents(at.index).iter().map(|&i| (at.task, i)));
             }
         }
-        Command::Report { at, .. }
-        | Command::Return { at }
-        | Command::Lose { at }
-        | Command::Silence { at } => {
+        Command::Report { at, .. } | Command::Lose { at } | Command::Silence { at } => {
             one(at.task, at.index);
+        }
+        Command::Return { at, session, .. } => {
+            one(at.task, at.index);
+            into.sessions.insert(*session);
         }
         Command::Route { task, index, .. }
         | Command::Wake { task, index: Some(index) }

@@ -21,6 +21,8 @@ pub enum Reject {
     SubtaskState { action: &'static str, state: SubtaskState, hint: &'static str },
     #[error("the session is gone; open a new one")]
     SessionUnknown,
+    #[error("connection {connection} of this session is taken up; connect with a higher number, got {got}")]
+    SessionTaken { connection: u32, got: u32 },
     #[error("the batch ran out of ids; try again")]
     BatchFull,
 }
@@ -36,6 +38,7 @@ impl Reject {
             Reject::SubtaskUnknown => "SUBTASK_UNKNOWN",
             Reject::SubtaskState { .. } => "SUBTASK_STATE",
             Reject::SessionUnknown => "SESSION_UNKNOWN",
+            Reject::SessionTaken { .. } => "SESSION_TAKEN",
             Reject::BatchFull => "BATCH_FULL",
         }
     }

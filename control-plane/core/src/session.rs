@@ -85,6 +85,8 @@ pub struct Session {
     pub replica: ReplicaNo,
     /// Proves to be the same worker when it resumes.
     pub token: [u8; 16],
+    /// How often the worker had connected again when its stream was taken up: of two, the higher came later.
+    pub connection: u32,
     pub state: SessionState,
     pub declaration: Arc<WorkerDeclaration>,
     pub opened_at: Time,

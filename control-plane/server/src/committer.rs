@@ -61,10 +61,10 @@ pub(crate) enum Input {
         answer: Answer,
     },
     Connect(Connect),
-    /// The stream with this generation is gone.
+    /// The session's stream with this number is gone.
     Disconnect {
         session: SessionNo,
-        generation: u64,
+        connection: u32,
     },
     Heartbeat {
         session: SessionNo,
@@ -106,7 +106,8 @@ pub(crate) type Revoked = (SessionNo, LeaseAt, Outcome);
 #[derive(Debug)]
 pub(crate) struct Connect {
     pub(crate) session: SessionNo,
-    pub(crate) generation: u64,
+    /// Of two streams of a session, the higher came later.
+    pub(crate) connection: u32,
     pub(crate) tenant: downbeat_core::id::TenantNo,
     pub(crate) declaration: Arc<WorkerDeclaration>,
     pub(crate) holds: Vec<Held>,
@@ -148,7 +149,7 @@ pub(crate) struct Committer {
 }
 
 struct Link {
-    generation: u64,
+    connection: u32,
     sender: mpsc::Sender<ToWorker>,
 }
 
@@ -264,8 +265,8 @@ impl Committer {
                 return rows;
             }
             Input::Connect(connect) => commands = self.connect(connect, now),
-            Input::Disconnect { session, generation } => {
-                if self.links.get(&session).is_some_and(|link| link.generation == generation) {
+            Input::Disconnect { session, connection } => {
+                if self.links.get(&session).is_some_and(|link| link.connection == connection) {
                     self.links.remove(&session);
                     commands.extend(self.replica.disconnect(session));
                 }
@@ -314,12 +315,12 @@ impl Committer {
     }
 
     fn connect(&mut self, connect: Connect, now: Mono) -> Vec<Command> {
-        let Connect { session, generation, tenant, declaration, holds, link } = connect;
-        if self.links.get(&session).is_some_and(|newer| newer.generation > generation) {
+        let Connect { session, connection, tenant, declaration, holds, link } = connect;
+        if self.links.get(&session).is_some_and(|newer| newer.connection >= connection) {
             return Vec::new();
         }
-        self.links.insert(session, Link { generation, sender: link });
-        self.replica.connect(session, Member::new(tenant, declaration, &holds, now), now)
+        self.links.insert(session, Link { connection, sender: link });
+        self.replica.connect(session, Member::new(tenant, declaration, connection, &holds, now), now)
     }
 
     /// Decides the batch, however long the database is away, and acts on it.

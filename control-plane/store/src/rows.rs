@@ -144,7 +144,7 @@ pub(crate) fn place(cells: &mut dyn Cells) -> Result<(TaskNo, Index)> {
     Ok((TaskNo(cells.long()?), cells.number()?))
 }
 
-/// `no, tenant, replica, token, state, opened_at, wake_at, declaration`; an empty declaration was not asked
+/// `no, tenant, replica, token, connection, state, opened_at, wake_at, declaration`; an empty declaration was not asked
 /// for.
 pub(crate) fn session(cells: &mut dyn Cells) -> Result<Session> {
     Ok(Session {
@@ -152,6 +152,7 @@ pub(crate) fn session(cells: &mut dyn Cells) -> Result<Session> {
         tenant: TenantNo(cells.number()?),
         replica: ReplicaNo(cells.long()?),
         token: cells.array()?,
+        connection: cells.number()?,
         state: cells.state(SessionState::from_number)?,
         opened_at: Time(cells.long()?),
         wake_at: cells.time()?,

@@ -101,7 +101,7 @@ async fn resumes_after_a_cut_and_sends_what_was_not_acknowledged() {
 
     let (mut stream, hello) = control_plane.accept().await;
     let resume = hello.resume.expect("a session to resume");
-    assert_eq!((resume.session_id, &*resume.token), (7, "token"));
+    assert_eq!((resume.session_id, &*resume.token, resume.connection), (7, "token", 2));
     assert_eq!(resume.in_flight, [lease(1), lease(2)]);
     stream.send(session_response::Message::Welcome(Welcome { resumed: true, ..welcome() })).await;
     assert_eq!(output(&stream.result().await), 1, "sent again");

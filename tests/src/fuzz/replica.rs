@@ -248,7 +248,7 @@ impl World {
                 let (session, at) = (self.session(session), self.lease(lease));
                 self.replica().free(session, &[at], mono);
             }
-            Step::Return(lease) => self.ask(Command::Return { at: self.lease(lease) }),
+            Step::Return(lease) => self.hand_back(self.lease(lease)),
             Step::Lose(lease) => self.ask(Command::Lose { at: self.lease(lease) }),
             Step::Silence(lease) => self.ask(Command::Silence { at: self.lease(lease) }),
             Step::Wake(task, index) => {
@@ -331,7 +331,7 @@ impl World {
             Command::OpenSession { tenant: TENANT, replica, token, declaration: Arc::clone(&declaration) };
         if let Some(Ok(Reply::Session(session))) = self.alone(command) {
             self.tokens.insert(session, token);
-            self.connect(session, declaration, &[]);
+            self.connect(session, declaration, 0, &[]);
         }
     }
 
@@ -340,7 +340,9 @@ impl World {
         let token = self.tokens.get(&session).copied().filter(|_| genuine).unwrap_or([255; 16]);
         let replica = self.replica().no;
         let before = now(self.store.sessions()).into_iter().find(|row| row.no == session);
-        let reply = self.alone(Command::ResumeSession { tenant: TENANT, session, replica, token });
+        let connection = before.as_ref().map_or(1, |row| row.connection + 1);
+        let command = Command::ResumeSession { tenant: TENANT, session, replica, token, connection };
+        let reply = self.alone(command);
         let Some(Ok(_)) = reply else { return };
         let row = before.expect("what is resumed was there");
         assert!(genuine && row.state != SessionState::Expired, "{row:?} is taken up with token {token:?}");
@@ -350,19 +352,34 @@ impl World {
             if in_flight.contains(&at) {
                 holds.push(Held { at, route });
             } else {
-                self.alone(Command::Return { at });
+                self.alone(Command::Return { at, session, connection });
             }
         }
         let declared = Arc::clone(&row.declaration);
         let declaration = WorkerDeclaration { slots: u32::from(slots % 5), ..(*declared).clone() };
-        self.connect(session, Arc::new(declaration), &holds);
+        self.connect(session, Arc::new(declaration), connection, &holds);
     }
 
-    fn connect(&mut self, session: SessionNo, declaration: Arc<WorkerDeclaration>, holds: &[Held]) {
+    /// As the replica that its session is connected to takes a lease back.
+    fn hand_back(&mut self, at: LeaseAt) {
+        let holder = self.current().into_iter().find(|(_, held)| *held == at).map(|(session, _)| session);
+        let row = now(self.store.sessions()).into_iter().find(|row| Some(row.no) == holder);
+        if let Some(row) = row {
+            self.ask(Command::Return { at, session: row.no, connection: row.connection });
+        }
+    }
+
+    fn connect(
+        &mut self,
+        session: SessionNo,
+        declaration: Arc<WorkerDeclaration>,
+        connection: u32,
+        holds: &[Held],
+    ) {
         let mono = self.mono();
         let slots = declaration.slots as usize;
         self.streams.insert((self.here, session), Stream { slots, brought: holds.len() });
-        let member = Member::new(TENANT, declaration, holds, mono);
+        let member = Member::new(TENANT, declaration, connection, holds, mono);
         let commands = self.replica().connect(session, member, mono);
         commands.into_iter().for_each(|command| self.ask(command));
     }

@@ -33,12 +33,13 @@ impl RawWorker {
         RawWorker::open(url, hello(agents, slots)).await.expect("a welcome")
     }
 
-    /// Takes up a session again.
+    /// Takes up a session again, for the first time.
     pub async fn resume(url: &str, hello: Hello, welcome: &Welcome, in_flight: &[LeaseRef]) -> RawWorker {
         let resume = Resume {
             session_id: welcome.session_id,
             token: welcome.resume_token.clone(),
             in_flight: in_flight.to_vec(),
+            connection: 1,
         };
         RawWorker::open(url, Hello { resume: Some(resume), ..hello }).await.expect("a welcome")
     }

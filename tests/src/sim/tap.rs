@@ -44,7 +44,9 @@ impl Tap {
         let session = lock(&self.0.session).map(|(session, _)| session);
         if let FromWorker::Hello(v1::Hello { resume: Some(resume), .. }) = message {
             let in_flight = leases(&resume.in_flight);
-            world.audit(|auditor| auditor.hello(*stream, SessionNo(resume.session_id), in_flight));
+            world.audit(|auditor| {
+                auditor.hello(*stream, SessionNo(resume.session_id), resume.connection, in_flight);
+            });
         }
         let Some(session) = session else { return };
         let mentioned = match message {

@@ -41,6 +41,8 @@ pub(super) struct Worker {
     declaration: Arc<WorkerDeclaration>,
     /// The session, and the token to resume it with.
     identity: Option<(SessionNo, String)>,
+    /// Streams opened so far.
+    connections: u32,
     attempts: BTreeMap<LeaseId, Attempt>,
     /// Assigned while no slot was free.
     waiting: VecDeque<(LeaseAt, v1::Brief)>,
@@ -66,6 +68,7 @@ impl Worker {
             place,
             declaration,
             identity: None,
+            connections: 0,
             attempts: BTreeMap::new(),
             waiting: VecDeque::new(),
             cancel_acks: Vec::new(),
@@ -105,10 +108,12 @@ impl Worker {
     ) -> End {
         let in_flight = self.in_flight();
         self.world.note(|| format!("worker {} says hello, in flight {in_flight:?}", self.place));
+        self.connections += 1;
         let resume = self.identity.as_ref().map(|(session, token)| v1::Resume {
             session_id: session.0,
             token: token.clone(),
             in_flight,
+            connection: self.connections,
         });
         if !to.send(request(FromWorker::Hello(hello(&self.declaration, resume)))).await {
             return End::Broken;

@@ -64,6 +64,11 @@ async fn bad_hellos_are_refused_with_their_fields() {
             "hello.agents[0].domain",
         ),
         ("no slots", Hello { slots: 0, ..good() }, "hello.slots"),
+        (
+            "a reconnect without a number",
+            Hello { resume: Some(Resume::default()), ..good() },
+            "hello.resume.connection",
+        ),
         ("too many slots", Hello { slots: 10_001, ..good() }, "hello.slots"),
         ("slots without end", Hello { slots: u32::MAX, ..good() }, "hello.slots"),
         ("an over-long worker", Hello { worker: long.clone(), ..good() }, "hello.worker"),
@@ -313,20 +318,20 @@ async fn session_is_resumed_only_with_its_token(database: Database) {
     client.execute("q-1").await.unwrap();
     let (first, second) = (worker.begin().await, worker.begin().await);
     let (one, two) = (lease_of(&first), lease_of(&second));
-    let resume = |token: &str| {
-        let (session_id, token) = (worker.welcome.session_id, token.to_owned());
-        let resume = Resume { session_id, token, in_flight: vec![one, two] };
+    let welcome = worker.welcome.clone();
+    let resume = |token: &str, connection: u32| {
+        let (session_id, token) = (welcome.session_id, token.to_owned());
+        let resume = Resume { session_id, token, in_flight: vec![one, two], connection };
         Hello { resume: Some(resume), ..hello(&["other"], 1) }
     };
     for token in ["", "nonsense", "00000000-0000-0000-0000-000000000000", "\0"] {
-        let thief = RawWorker::open(&plane.grpc, resume(token)).await.unwrap();
+        let thief = RawWorker::open(&plane.grpc, resume(token, 1)).await.unwrap();
         assert!(!thief.welcome.resumed);
         assert_ne!(thief.welcome.session_id, worker.welcome.session_id);
         assert_eq!(thief.welcome.lost, [one, two], "nothing of it is the thief's");
         thief.goodbye().await;
     }
     // The worker itself comes back, on a second stream while the first is open, and does not remember one.
-    let welcome = worker.welcome.clone();
     let mut back = RawWorker::resume(&plane.grpc, hello(&["maker"], 2), &welcome, &[one]).await;
     assert!(back.welcome.resumed);
     assert_eq!((back.welcome.session_id, back.welcome.lost.len()), (welcome.session_id, 0));
@@ -345,6 +350,11 @@ async fn session_is_resumed_only_with_its_token(database: Database) {
     assert_eq!(back.verdicts(1).await, [Verdict::Stale]);
     back.deliver(&again).await;
     assert_eq!(back.verdicts(1).await, [Verdict::Accepted]);
+    let third = RawWorker::open(&plane.grpc, resume(&welcome.resume_token, 3)).await.unwrap();
+    assert!(third.welcome.resumed);
+    let late = RawWorker::open(&plane.grpc, resume(&welcome.resume_token, 2)).await.err().unwrap();
+    let words = "connection 3 of this session is taken up; connect with a higher number, got 2";
+    assert_eq!((late.code(), late.message()), (Code::Aborted, words));
     watcher.verify(&ledger).await;
 }
 

@@ -173,6 +173,7 @@ pub(crate) fn session(no: i64) -> Session {
         tenant: TENANT,
         replica: ReplicaNo(3),
         token: [no as u8; 16],
+        connection: no as u32,
         state: SessionState::Detached,
         declaration: Arc::new(declaration),
         opened_at: Time(1_700_000_000_200),

@@ -288,8 +288,17 @@ fn report(lease: &str, message: Option<String>) -> Ask {
 }
 
 pub(crate) fn hand_back(lease: &str) -> Ask {
+    hand_back_behind(lease, 0)
+}
+
+/// By who had the session's stream so many connections ago.
+pub(crate) fn hand_back_behind(lease: &str, behind: u32) -> Ask {
     let lease = lease.to_owned();
-    ask(move |world| Command::Return { at: world.lease(&lease).0 })
+    ask(move |world| {
+        let (at, session) = world.lease(&lease);
+        let connection = world.connection(session) - behind;
+        Command::Return { at, session, connection }
+    })
 }
 
 pub(crate) fn lose(lease: &str) -> Ask {
@@ -374,11 +383,21 @@ pub(crate) fn resume(worker: &str) -> Ask {
 /// Resumes with somebody's token.
 pub(crate) fn resume_as(worker: &str, tenant: TenantNo, whose: &str, replica: ReplicaNo) -> Ask {
     let (worker, token) = (worker.to_owned(), token(whose));
-    let mut batch = ask(move |world| Command::ResumeSession {
-        tenant,
-        session: world.session_no(&worker),
-        replica,
-        token,
+    let mut batch = ask(move |world| {
+        let session = world.session_no(&worker);
+        let connection = world.connection(session) + 1;
+        Command::ResumeSession { tenant, session, replica, token, connection }
+    });
+    batch.replica = replica;
+    batch
+}
+
+/// Resumes with a number of the worker's own.
+pub(crate) fn resume_at(worker: &str, connection: u32, replica: ReplicaNo) -> Ask {
+    let (worker, token) = (worker.to_owned(), token(worker));
+    let mut batch = ask(move |world| {
+        let session = world.session_no(&worker);
+        Command::ResumeSession { tenant: TenantNo::DEFAULT, session, replica, token, connection }
     });
     batch.replica = replica;
     batch
@@ -434,6 +453,11 @@ impl World {
         let known = rows.chain(self.roster.iter().map(|((_, no), declaration)| (*no, declaration)));
         let named = known.filter(|(_, declaration)| declaration.worker == worker).map(|(no, _)| no);
         named.max().unwrap_or(SessionNo(404))
+    }
+
+    /// How often the session's worker has come back.
+    pub(crate) fn connection(&self, session: SessionNo) -> u32 {
+        self.sessions.get(&session).map_or(0, |row| row.connection)
     }
 
     /// The route to an agent, whatever its capabilities.

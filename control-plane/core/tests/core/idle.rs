@@ -4,10 +4,10 @@
 use crate::{
     ask::{
         Ask, ack, block, cancel, deadline, detach, done, drain, execute, expire, hand_back, look, lose, open,
-        overdue, pause, release, resume, silence, sketch, skip, unblock, wake,
+        overdue, pause, release, resume_at, silence, sketch, skip, unblock, wake,
     },
     table::given,
-    world::World,
+    world::{HERE, World},
 };
 
 /// Each ask on a copy of the world. That no row is written as it was is a law of the world.
@@ -89,7 +89,7 @@ fn other_repeats() {
         &world,
         [
             ("a release of what is not held", release("b")),
-            ("a resume of an open session", resume("w1")),
+            ("the same resume of an open session", resume_at("w1", 0, HERE)),
             ("an overdue check of an open session", overdue("w1")),
         ],
     );

@@ -64,7 +64,10 @@ enum Op {
         sender: Option<Pick>,
         speaks: bool,
     },
-    Return(LeasePick),
+    Return {
+        lease: LeasePick,
+        connection: u8,
+    },
     Lose(LeasePick),
     Silence(LeasePick),
     Wake(Pick),
@@ -79,6 +82,7 @@ enum Op {
     Resume {
         session: Pick,
         genuine: bool,
+        connection: u8,
     },
     Detach {
         session: Pick,
@@ -134,7 +138,7 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(lease, sender, result)| Op::Finish { lease, sender, result }),
         10 => (lease_pick(), sender(), any::<bool>())
             .prop_map(|(lease, sender, speaks)| Op::Report { lease, sender, speaks }),
-        4 => lease_pick().prop_map(Op::Return),
+        4 => (lease_pick(), 0..3_u8).prop_map(|(lease, connection)| Op::Return { lease, connection }),
         6 => lease_pick().prop_map(Op::Lose),
         4 => lease_pick().prop_map(Op::Silence),
         14 => any::<Pick>().prop_map(Op::Wake),
@@ -143,8 +147,8 @@ fn op() -> impl Strategy<Value = Op> {
         4 => any::<Pick>().prop_map(Op::Unblock),
         8 => (any::<Pick>(), 0..5_u8, 1..8_u8)
             .prop_map(|(worker, slots, agents)| Op::Open { worker, slots, agents }),
-        4 => (any::<Pick>(), prop::bool::weighted(0.8))
-            .prop_map(|(session, genuine)| Op::Resume { session, genuine }),
+        4 => (any::<Pick>(), prop::bool::weighted(0.8), 0..3_u8)
+            .prop_map(|(session, genuine, connection)| Op::Resume { session, genuine, connection }),
         4 => (any::<Pick>(), 0..2_u8).prop_map(|(session, replica)| Op::Detach { session, replica }),
         4 => (any::<Pick>(), any::<bool>()).prop_map(|(session, overdue)| Op::Expire { session, overdue }),
         2 => any::<Pick>().prop_map(Op::Drain),
@@ -292,7 +296,10 @@ impl Driver {
                 let session = sender.map_or(holder, |pick| self.session(pick));
                 Command::Report { at, session, message: speaks.then(|| "half".to_owned()) }
             }
-            Op::Return(lease) => Command::Return { at: self.lease(*lease)?.0 },
+            Op::Return { lease, connection } => {
+                let (at, session) = self.lease(*lease)?;
+                Command::Return { at, session, connection: self.connection(session, *connection) }
+            }
             Op::Lose(lease) => Command::Lose { at: self.lease(*lease)?.0 },
             Op::Silence(lease) => Command::Silence { at: self.lease(*lease)?.0 },
             Op::Wake(subtask) => {
@@ -314,11 +321,12 @@ impl Driver {
                 let name = format!("w{worker}");
                 open_as(&name, u32::from(*slots), &agents).commands(&mut self.world.clone()).pop()?
             }
-            Op::Resume { session, genuine } => {
+            Op::Resume { session, genuine, connection } => {
                 let session = self.session(*session);
                 let row = self.world.sessions.get(&session);
                 let token = row.filter(|_| *genuine).map_or(token("nobody"), |row| row.token);
-                Command::ResumeSession { tenant: TenantNo::DEFAULT, session, replica, token }
+                let connection = self.connection(session, *connection);
+                Command::ResumeSession { tenant: TenantNo::DEFAULT, session, replica, token, connection }
             }
             Op::Detach { session, replica } => {
                 let replica = ReplicaNo(i64::from(*replica) + 1);
@@ -364,6 +372,11 @@ impl Driver {
         let known: BTreeSet<SessionNo> = self.world.sessions.keys().copied().chain(roster).collect();
         let known: Vec<SessionNo> = known.into_iter().collect();
         pick_of(&known, pick).copied().unwrap_or(SessionNo(404))
+    }
+
+    /// The one before the session's own, that one, or the next.
+    fn connection(&self, session: SessionNo, pick: u8) -> u32 {
+        (self.world.connection(session) + u32::from(pick)).saturating_sub(1)
     }
 
     fn lease(&self, pick: LeasePick) -> Option<(LeaseAt, SessionNo)> {

@@ -57,7 +57,7 @@ fn each_command_declares_its_rows() {
         (fails("a"), "t: a b c"),
         (done("d#x"), "t: d"),
         (ack("a"), "t: a"),
-        (hand_back("a"), "t: a"),
+        (hand_back("a"), "t: a, session w1"),
         (lose("a"), "t: a"),
         (silence("a"), "t: a"),
         (wake("b"), "t: b"),

@@ -12,8 +12,8 @@ use downbeat_core::{
 use crate::{
     ask::{
         Ask, agent, block, cancel, complete, deadline, detach, done, drain, execute, expire, fails, forget,
-        give_up, hand_back, look, lose, open, open_as, overdue, pause, release, resume, resume_as, retry,
-        route, silence, sketch, skip, submit, unblock, wake,
+        give_up, hand_back, look, lose, open, open_as, overdue, pause, release, resume, resume_as, resume_at,
+        retry, route, silence, sketch, skip, submit, unblock, wake,
     },
     happenings::subject,
     table::{check, given},
@@ -150,6 +150,15 @@ fn session_unknown() {
         assert_eq!(reject, Reject::SessionUnknown);
         assert_refused(&reject, "SESSION_UNKNOWN", "the session is gone; open a new one");
     }
+}
+
+#[test]
+fn session_taken() {
+    let mut world = World::new();
+    let reject = refused(&mut world, [open("w1", 1), resume_at("w1", 3, HERE)], resume_at("w1", 2, HERE));
+    assert_eq!(reject, Reject::SessionTaken { connection: 3, got: 2 });
+    let words = "connection 3 of this session is taken up; connect with a higher number, got 2";
+    assert_refused(&reject, "SESSION_TAKEN", words);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use downbeat_core::{
 
 use crate::{
     ask::{
-        agent, detach, detach_from, done, drain, expire, forget, look, lose, open, open_as, open_at, overdue,
-        resume, resume_as, token,
+        agent, detach, detach_from, done, drain, expire, forget, hand_back, hand_back_behind, look, lose,
+        open, open_as, open_at, overdue, resume, resume_as, resume_at, token,
     },
     table::{check, given},
     world::{HERE, World},
@@ -141,6 +141,41 @@ fn a_session_moves_and_its_old_replica_is_not_heard() {
         ],
     );
     assert_eq!(world.sessions[&world.session_no("w1")].replica, ELSEWHERE);
+}
+
+/// A worker gave up one stream and opened another, and the replicas write them down in the other order.
+#[test]
+fn of_two_streams_the_one_that_the_worker_opened_later_stays() {
+    let mut world = World::with("a", 1);
+    check(
+        &mut world,
+        [
+            (resume_at("w1", 2, ELSEWHERE), "session w1"),
+            (resume_at("w1", 1, HERE), "SESSION_TAKEN"),
+            (resume_at("w1", 2, HERE), "SESSION_TAKEN"),
+            (resume_at("w1", 2, ELSEWHERE), "session w1"),
+            (detach_from("w1", ELSEWHERE), "done | w1 detached | | wake w1 +15000"),
+            (resume_at("w1", 1, HERE), "SESSION_TAKEN"),
+            (resume_at("w1", 2, ELSEWHERE), "session w1 | w1 open"),
+            (resume_at("w1", 3, HERE), "session w1"),
+        ],
+    );
+    let row = &world.sessions[&world.session_no("w1")];
+    assert_eq!((row.replica, row.connection), (HERE, 3));
+}
+
+#[test]
+fn only_who_has_the_present_stream_hands_a_lease_back() {
+    let mut world = World::with("a", 1);
+    check(
+        &mut world,
+        [
+            (resume_at("w1", 2, ELSEWHERE), "session w1"),
+            (hand_back_behind("a", 1), "done"),
+            (hand_back_behind("a", 2), "done"),
+            (hand_back("a"), "done | a ready | a returned | revoke a w1, queued a"),
+        ],
+    );
 }
 
 #[test]

@@ -46,6 +46,7 @@ fn code(failure: &Failure) -> Code {
         Failure::Reject(reject) => match reject {
             Reject::TaskConflict(_) => Code::AlreadyExists,
             Reject::TaskUnknown | Reject::SubtaskUnknown | Reject::SessionUnknown => Code::NotFound,
+            Reject::SessionTaken { .. } => Code::Aborted,
             Reject::TaskFinished(_) | Reject::TaskNotStarted(_) | Reject::SubtaskState { .. } => {
                 Code::FailedPrecondition
             }
@@ -160,6 +161,7 @@ mod tests {
             (Reject::SubtaskUnknown.into(), Code::NotFound, "SUBTASK_UNKNOWN", None),
             (state().into(), Code::FailedPrecondition, "SUBTASK_STATE", None),
             (Reject::SessionUnknown.into(), Code::NotFound, "SESSION_UNKNOWN", None),
+            (Reject::SessionTaken { connection: 3, got: 2 }.into(), Code::Aborted, "SESSION_TAKEN", None),
             (Reject::BatchFull.into(), Code::Unavailable, "BATCH_FULL", Some(1_000)),
             (unavailable, Code::Unavailable, "UNAVAILABLE", Some(1_500)),
             (Failure::Internal("secret".into()), Code::Internal, "INTERNAL", None),

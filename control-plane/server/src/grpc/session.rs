@@ -3,10 +3,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -50,14 +47,11 @@ const ASSIGN_BYTES: usize = 1 << 20;
 #[derive(Clone)]
 pub struct Sessions {
     engine: Engine,
-    /// Tells a session's streams apart, so that an old one's end does not close the new one.
-    generations: Arc<AtomicU64>,
 }
 
 /// A session that was taken up or opened, and whose stream is not connected yet.
 pub struct Accepted<I> {
     engine: Engine,
-    generation: u64,
     tenant: TenantNo,
     declaration: Arc<WorkerDeclaration>,
     opened: Opened,
@@ -70,7 +64,7 @@ pub type Responses = mpsc::Receiver<Result<v1::SessionResponse, Status>>;
 impl Sessions {
     /// One for all streams of the replica.
     pub fn new(engine: Engine) -> Sessions {
-        Sessions { engine, generations: Arc::new(AtomicU64::new(1)) }
+        Sessions { engine }
     }
 
     /// Waits for the first message of a new stream, and takes up the session that it names or opens one. Drop
@@ -82,13 +76,11 @@ impl Sessions {
     where
         I: Stream<Item = Result<v1::SessionRequest, Status>> + Unpin,
     {
-        // Counted before the session is taken up: of two streams that claim it, the one that came later stays.
-        let generation = self.generations.fetch_add(1, Ordering::Relaxed);
         let hello = hello(&mut incoming).await?;
         let declaration = Arc::new(wire::session::declaration(&hello).map_err(super::error::status)?);
         let opened = open(&self.engine, tenant, &declaration, hello.resume.as_ref()).await;
         let opened = opened.map_err(super::error::status)?;
-        Ok(Accepted { engine: self.engine.clone(), generation, tenant, declaration, opened, incoming })
+        Ok(Accepted { engine: self.engine.clone(), tenant, declaration, opened, incoming })
     }
 }
 
@@ -103,13 +95,14 @@ where
     }
 
     async fn run(self, out: mpsc::Sender<Result<v1::SessionResponse, Status>>) {
-        let Accepted { engine, generation, tenant, declaration, opened, incoming } = self;
-        let (session, resumed, worker) = (opened.session, opened.resumed, declaration.worker.clone());
+        let Accepted { engine, tenant, declaration, opened, incoming } = self;
+        let Opened { session, connection, resumed, .. } = opened;
+        let worker = declaration.worker.clone();
         let slots = usize::try_from(declaration.slots).unwrap_or(usize::MAX);
         let (link, told) = mpsc::channel(slots.saturating_mul(2).saturating_add(LINK_SPARE));
         // Room for the first message is there: the channel is new.
         let _ = out.try_send(Ok(message(ToWire::Welcome(welcome(&engine, &opened)))));
-        let connect = Connect { session, generation, tenant, declaration, holds: opened.holds, link };
+        let connect = Connect { session, connection, tenant, declaration, holds: opened.holds, link };
         if let Err(failure) = engine.send(Input::Connect(connect)).await {
             let _ = out.send(Err(super::error::status(failure))).await;
             return;
@@ -126,7 +119,7 @@ where
             () = reader.run(incoming) => {}
             () = engine.stop.cancelled() => {}
         }
-        let _ = engine.send(Input::Disconnect { session, generation }).await;
+        let _ = engine.send(Input::Disconnect { session, connection }).await;
         tracing::info!(%session, "a worker's stream ended");
     }
 }
@@ -147,6 +140,7 @@ where
 
 struct Opened {
     session: SessionNo,
+    connection: u32,
     token: [u8; 16],
     resumed: bool,
     holds: Vec<Held>,
@@ -164,11 +158,11 @@ async fn open(
     if let Some(resume) = resume
         && let Ok(token) = uuid::Uuid::parse_str(&resume.token)
     {
-        let session = SessionNo(resume.session_id);
+        let (session, connection) = (SessionNo(resume.session_id), resume.connection);
         let token = token.into_bytes();
-        let command = Command::ResumeSession { tenant, session, replica: engine.replica, token };
+        let command = Command::ResumeSession { tenant, session, replica: engine.replica, token, connection };
         match engine.decide(command).await {
-            Ok(_) => return take_up(engine, session, token, &in_flight).await,
+            Ok(_) => return take_up(engine, session, connection, token, &in_flight).await,
             Err(Failure::Reject(Reject::SessionUnknown)) => {}
             Err(failure) => return Err(failure),
         }
@@ -178,7 +172,7 @@ async fn open(
     let command = Command::OpenSession { tenant, replica: engine.replica, token, declaration };
     match engine.decide(command).await? {
         Reply::Session(session) => {
-            Ok(Opened { session, token, resumed: false, holds: Vec::new(), lost: in_flight })
+            Ok(Opened { session, connection: 0, token, resumed: false, holds: Vec::new(), lost: in_flight })
         }
         other => Err(Failure::Internal(format!("unexpected reply {other:?}"))),
     }
@@ -189,6 +183,7 @@ async fn open(
 async fn take_up(
     engine: &Engine,
     session: SessionNo,
+    connection: u32,
     token: [u8; 16],
     in_flight: &[LeaseAt],
 ) -> Result<Opened, Failure> {
@@ -196,14 +191,14 @@ async fn take_up(
     let (holds, unsent): (Vec<Leased>, Vec<Leased>) =
         engine.store.leases(&[session]).await?.into_iter().partition(|leased| known.contains(&leased.at));
     for Leased { at, .. } in unsent {
-        engine.decide(Command::Return { at }).await?;
+        engine.decide(Command::Return { at, session, connection }).await?;
     }
     let held: BTreeSet<LeaseAt> = holds.iter().map(|leased| leased.at).collect();
     let lost = in_flight.iter().filter(|at| !held.contains(at)).copied().collect();
     // Of a route that a new replica does not know, it could not tell how long the agent may be silent.
     engine.learn(&holds.iter().map(|leased| leased.route).collect()).await?;
     let holds = holds.into_iter().map(|Leased { at, route, .. }| Held { at, route }).collect();
-    Ok(Opened { session, token, resumed: true, holds, lost })
+    Ok(Opened { session, connection, token, resumed: true, holds, lost })
 }
 
 fn welcome(engine: &Engine, opened: &Opened) -> v1::Welcome {

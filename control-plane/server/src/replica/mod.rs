@@ -117,7 +117,7 @@ impl Replica {
     pub fn connect(&mut self, session: SessionNo, member: Member, now: Mono) -> Vec<Command> {
         let unsent = self.roster.connect(session, member, &self.routes, now);
         self.line.look_again(self.roster.routes_of(session));
-        unsent.into_iter().map(|at| Command::Return { at }).collect()
+        unsent
     }
 
     /// The stream is gone: the member's seat is empty until it comes back.
@@ -181,12 +181,12 @@ impl Replica {
     /// The leases that the rows gave to these sessions when they were read. What nobody sent out is handed back.
     /// What a worker holds and the rows do not know, at two looks in a row, is taken from it.
     pub fn reconcile_leases(&mut self, look: &LeaseLook, now: Mono) -> (Vec<Command>, Vec<Outbound>) {
-        let unsent = |Leased { session, at, .. }: &&Leased| {
+        let unsent = |Leased { session, at, .. }: &Leased| {
             let settled = |member: &&Member| member.connected < look.read && look.of.contains(session);
-            self.roster.member(*session).filter(settled).is_some_and(|member| !member.knows(at.lease))
+            let member = self.roster.member(*session).filter(settled).filter(|m| !m.knows(at.lease))?;
+            Some(Command::Return { at: *at, session: *session, connection: member.connection })
         };
-        let commands =
-            look.leases.iter().filter(unsent).map(|leased| Command::Return { at: leased.at }).collect();
+        let commands = look.leases.iter().filter_map(unsent).collect();
         let gone = self.roster.settle(look, now).into_iter();
         let revoke = |(session, at)| Outbound::Revoke { session, at, outcome: Outcome::Lost };
         (commands, gone.map(revoke).collect())
@@ -232,8 +232,8 @@ impl Replica {
                 }
                 // The row says that the stream is gone.
                 (SessionState::Open | SessionState::Draining | SessionState::Detached, Some(at)) => {
-                    if connected && mine {
-                        commands.push(self.take_back(row));
+                    if let Some(member) = self.roster.member(row.no).filter(|_| mine) {
+                        commands.push(self.take_back(row, member));
                     } else if connected {
                         out.push(Outbound::Evict { session: row.no });
                     }
@@ -266,9 +266,10 @@ impl Replica {
     }
 
     /// Somebody else believed that this replica was dead, and the stream is here.
-    fn take_back(&self, row: &Session) -> Command {
+    fn take_back(&self, row: &Session, member: &Member) -> Command {
         let Session { tenant, no: session, token, .. } = *row;
-        Command::ResumeSession { tenant, session, replica: self.no, token }
+        let connection = member.connection;
+        Command::ResumeSession { tenant, session, replica: self.no, token, connection }
     }
 
     /// Routes whose line in the database should be looked at, with where to start, while there is a free

@@ -64,6 +64,8 @@ const MISSED_HEARTBEATS_MAX: u8 = 2;
 pub struct Member {
     pub tenant: TenantNo,
     pub declaration: Arc<WorkerDeclaration>,
+    /// Which of the session's streams this is, as its worker counts them.
+    pub connection: u32,
     worker: Arc<str>,
     skills: Arc<BTreeMap<RouteNo, Skill>>,
     flights: BTreeMap<LeaseId, Flight>,
@@ -105,7 +107,13 @@ pub struct Held {
 
 impl Member {
     /// A worker that holds these leases and has acknowledged them.
-    pub fn new(tenant: TenantNo, declaration: Arc<WorkerDeclaration>, holds: &[Held], now: Mono) -> Member {
+    pub fn new(
+        tenant: TenantNo,
+        declaration: Arc<WorkerDeclaration>,
+        connection: u32,
+        holds: &[Held],
+        now: Mono,
+    ) -> Member {
         let flight = |held: &Held| {
             let flight = Flight::new(held.at, None, now);
             (held.at.lease, Flight { acked: true, route: Some(held.route), ..flight })
@@ -114,6 +122,7 @@ impl Member {
             tenant,
             worker: Arc::from(declaration.worker.as_str()),
             declaration,
+            connection,
             skills: Arc::default(),
             flights: holds.iter().map(flight).collect(),
             strangers: BTreeMap::new(),
@@ -178,10 +187,11 @@ impl Member {
         commands: &mut Vec<Command>,
     ) -> bool {
         let mut deaf = false;
+        let connection = self.connection;
         for flight in self.flights.values_mut().filter(|flight| !flight.revoked) {
             let at = flight.at;
             if !flight.acked && now.since_ms(flight.since) >= liveness.assign_ack_ms {
-                commands.push(Command::Return { at });
+                commands.push(Command::Return { at, session, connection });
                 flight.since = now;
                 deaf = true;
             } else if flight.silence_ms.is_some_and(|ms| now.since_ms(flight.heard) >= ms) {
@@ -246,7 +256,8 @@ impl Roster {
         mut member: Member,
         routes: &BTreeMap<RouteNo, Route>,
         now: Mono,
-    ) -> Vec<LeaseAt> {
+    ) -> Vec<Command> {
+        let connection = member.connection;
         let skills = routes.values().filter_map(|route| Some((route.no, member.skill(route)?))).collect();
         member.skills = Arc::new(skills);
         member.learn_silences();
@@ -259,7 +270,7 @@ impl Roster {
         let sent_before = before.into_iter().flat_map(|member| member.flights.into_values());
         sent_before
             .filter(|flight| !flight.revoked && !held.contains(&flight.at.lease))
-            .map(|flight| flight.at)
+            .map(|flight| Command::Return { at: flight.at, session, connection })
             .collect()
     }
 

@@ -255,7 +255,7 @@ fn routes_touched(commands: &[Command], plans: &BTreeMap<TaskNo, Arc<Plan>>) -> 
             Command::Finish { at, .. } => {
                 routes.extend(plan.dependents(at.index).iter().filter_map(|&i| Some(plan.node(i)?.route)));
             }
-            Command::Return { at } | Command::Lose { at } => {
+            Command::Return { at, .. } | Command::Lose { at } => {
                 routes.extend(plan.node(at.index).map(|node| node.route));
             }
             Command::Wake { index: Some(index), .. } | Command::Unblock { index, .. } => {

@@ -147,6 +147,7 @@ fn status(failure: &Failure) -> StatusCode {
         Failure::Reject(reject) => match reject {
             Reject::TaskUnknown | Reject::SubtaskUnknown | Reject::SessionUnknown => StatusCode::NOT_FOUND,
             Reject::TaskConflict(_)
+            | Reject::SessionTaken { .. }
             | Reject::TaskFinished(_)
             | Reject::TaskNotStarted(_)
             | Reject::SubtaskState { .. } => StatusCode::CONFLICT,
@@ -220,6 +221,12 @@ mod tests {
             (Failure::Reject(Reject::SubtaskUnknown).into(), 404, "SUBTASK_UNKNOWN", None),
             (Failure::Reject(state).into(), 409, "SUBTASK_STATE", None),
             (Failure::Reject(Reject::SessionUnknown).into(), 404, "SESSION_UNKNOWN", None),
+            (
+                Failure::Reject(Reject::SessionTaken { connection: 3, got: 2 }).into(),
+                409,
+                "SESSION_TAKEN",
+                None,
+            ),
             (Failure::Reject(Reject::BatchFull).into(), 503, "BATCH_FULL", Some("1")),
             (unavailable.into(), 503, "UNAVAILABLE", Some("2")),
             (Failure::Internal("secret".into()).into(), 500, "INTERNAL", None),

@@ -42,11 +42,15 @@ pub fn declaration(hello: &v1::Hello) -> Result<WorkerDeclaration, Failure> {
         text(&format!("hello.labels[{shown}]"), key, limits::NAME_BYTES, &mut found);
         text(&format!("hello.labels[{shown}]"), value, limits::NAME_BYTES, &mut found);
     }
-    if let Some(resume) = &hello.resume
-        && resume.in_flight.len() > limits::WORKER_LEASES
-    {
-        let (max, got) = (limits::WORKER_LEASES, resume.in_flight.len());
-        found.push(over("hello.resume.in_flight", "WORKER_LEASES", max, got));
+    if let Some(resume) = &hello.resume {
+        if resume.in_flight.len() > limits::WORKER_LEASES {
+            let (max, got) = (limits::WORKER_LEASES, resume.in_flight.len());
+            found.push(over("hello.resume.in_flight", "WORKER_LEASES", max, got));
+        }
+        if resume.connection == 0 {
+            let issue = "1 at the first reconnect, and higher at every further one, got 0";
+            found.push(Violation::new("hello.resume.connection", issue));
+        }
     }
     let mut names = BTreeMap::new();
     for (i, agent) in hello.agents.iter().take(limits::WORKER_AGENTS).enumerate() {

@@ -314,6 +314,7 @@ pub(super) fn new_sessions(sessions: &[Session]) -> Result<Arrays<'_>> {
         .of(sessions, |session| session.tenant.0)
         .of(sessions, |session| session.replica.0)
         .of(sessions, |session| session.token.as_slice())
+        .of(sessions, |session| i64::from(session.connection))
         .of(sessions, |session| session.state as i16)
         .of(sessions, |session| session.opened_at.0)
         .of(sessions, |session| ms(session.wake_at))
@@ -324,7 +325,7 @@ pub(super) fn sessions(sessions: &[Session]) -> Arrays<'_> {
     Arrays::default()
         .of(sessions, |session| session.no.0)
         .of(sessions, |session| session.replica.0)
-        .of(sessions, |session| session.token.as_slice())
+        .of(sessions, |session| i64::from(session.connection))
         .of(sessions, |session| session.state as i16)
         .of(sessions, |session| ms(session.wake_at))
 }

@@ -87,6 +87,8 @@ pub struct Session {
     settings: Settings,
     link: Link,
     identity: Option<Identity>,
+    /// Streams opened so far: tells the control plane which of two came later.
+    connections: u32,
     limits: Limits,
     leases: Leases,
     /// Assigned while no slot was free, and when the control plane takes each back for want of an
@@ -155,6 +157,7 @@ impl Session {
             settings: Settings { cancel_grace, ..settings },
             link: Link::Down,
             identity: None,
+            connections: 0,
             limits: Limits {
                 heartbeat_interval: HEARTBEAT_INTERVAL_MIN,
                 output_bytes_max: 0,
@@ -173,6 +176,7 @@ impl Session {
     /// A stream is being opened; the first message on it is Hello.
     pub fn handle_opening(&mut self, now: Instant) {
         self.link = Link::Opening { until: now + WELCOME_TIMEOUT };
+        self.connections = self.connections.saturating_add(1);
         self.outbox.hello = true;
     }
 
@@ -391,6 +395,7 @@ impl Session {
             session_id,
             token,
             in_flight: self.leases.in_flight(),
+            connection: self.connections,
         });
         Hello { resume, ..self.settings.hello.clone() }
     }

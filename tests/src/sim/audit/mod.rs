@@ -44,6 +44,8 @@ pub struct Auditor {
     now_ms: u64,
     /// Streams whose worker named a session and what it works on, and was not welcomed yet.
     hellos: BTreeMap<u64, Hello>,
+    /// By session, the connection at which it was taken up last: what an older one's Hello says is void.
+    taken: BTreeMap<SessionNo, u32>,
     /// The newest stream on which a session was named to a replica.
     newest: BTreeMap<(SessionNo, ReplicaNo), u64>,
     /// Attempts that a Hello did not name though its session held them.
@@ -71,6 +73,7 @@ pub struct Stream {
 /// A worker's first words on a stream.
 struct Hello {
     session: SessionNo,
+    connection: u32,
     in_flight: BTreeSet<LeaseId>,
 }
 
@@ -122,6 +125,7 @@ impl Auditor {
             liveness: settings.liveness,
             now_ms: 0,
             hellos: BTreeMap::new(),
+            taken: BTreeMap::new(),
             newest: BTreeMap::new(),
             disowned: BTreeSet::new(),
             clock_jumps,
@@ -387,10 +391,18 @@ impl Auditor {
     }
 
     /// A replica took in whose worker comes back on a new stream, and what it works on.
-    pub fn hello(&mut self, stream: Stream, session: SessionNo, in_flight: BTreeSet<LeaseId>) {
+    pub fn hello(
+        &mut self,
+        stream: Stream,
+        session: SessionNo,
+        connection: u32,
+        in_flight: BTreeSet<LeaseId>,
+    ) {
         let newest = self.newest.entry((session, stream.replica)).or_insert(stream.number);
         *newest = stream.number.max(*newest);
-        self.hellos.insert(stream.number, Hello { session, in_flight });
+        if self.taken.get(&session).is_none_or(|taken| *taken < connection) {
+            self.hellos.insert(stream.number, Hello { session, connection, in_flight });
+        }
     }
 
     /// A replica answers: but for the lost ones, both sides know what the worker works on.
@@ -398,6 +410,9 @@ impl Auditor {
         if let Some(hello) = self.answer(stream)
             && resumed
         {
+            let Hello { session, connection, .. } = hello;
+            self.taken.insert(session, connection);
+            self.hellos.retain(|_, other| other.session != session || other.connection > connection);
             self.heard_of(hello.in_flight.difference(lost).copied(), moment, ms);
         }
     }

@@ -1,1 +1,1 @@
-select no, tenant, replica, token, state, opened_at, wake_at, declaration from sessions order by no
+select no, tenant, replica, token, connection, state, opened_at, wake_at, declaration from sessions order by no

@@ -1,4 +1,4 @@
--- What a worker declared never changes.
+-- What a worker declared never changes, nor its token.
 update sessions
-set replica = ?2, token = ?3, state = ?4, wake_at = ?5, stamp = ?6
+set replica = ?2, connection = ?3, state = ?4, wake_at = ?5, stamp = ?6
 where no = ?1

@@ -147,7 +147,7 @@ fn resume_sends_unacknowledged_results_again() {
     rig.ack_result(2, Verdict::Accepted);
     rig.close();
     let resume = rig.open().resume.expect("a session to resume");
-    assert_eq!((resume.session_id, &*resume.token), (7, "token"));
+    assert_eq!((resume.session_id, &*resume.token, resume.connection), (7, "token", 2));
     assert_eq!(resume.in_flight, leases(&[1, 3]));
     rig.welcome(true, &[]);
     assert_eq!(rig.sent(), [results(vec![result(1, done("1"))])]);
