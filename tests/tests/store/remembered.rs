@@ -199,6 +199,85 @@ async fn what_is_new_is_written_under_locks() {
     assert_eq!(bed.store.sessions().await.unwrap().len(), 2);
 }
 
+/// Tasks, each with a subtask, a plan and an event, and beside them what changes of an old one.
+fn created(nos: &[i64], beside: Changes) -> Changes {
+    Changes {
+        new_tasks: nos.iter().map(|no| build::task(*no)).collect(),
+        new_plans: nos.iter().map(|no| build::plan(*no)).collect(),
+        new_subtasks: nos.iter().map(|no| subtask_row(*no, 0, build::subtask())).collect(),
+        history: nos.iter().map(|no| build::history(*no, 1, 1)).collect(),
+        ..beside
+    }
+}
+
+fn named(nos: &[i64]) -> Reads {
+    Reads { ids: nos.iter().map(|no| (build::TENANT, format!("task-{no}"))).collect(), ..Reads::default() }
+}
+
+#[tokio::test]
+async fn a_new_task_is_written_without_looking_for_its_name() {
+    let mut bed = Bed::new().await;
+    bed.recall(&Reads { seats: [SessionNo(7)].into(), ..place() }).await;
+    bed.one.rollback().await;
+    for (reads, nos) in [
+        // Alone, and with what it is placed on.
+        (named(&[2]), vec![2]),
+        (Reads { seats: [SessionNo(7)].into(), ..named(&[3, 4]) }, vec![3, 4]),
+    ] {
+        bed.recall(&reads).await;
+        bed.one.commit(&created(&nos, Changes::default())).await.unwrap();
+    }
+    for no in [2, 3, 4] {
+        let record = bed.store.task(TaskNo(no)).await.unwrap().unwrap();
+        assert_eq!((record.task, record.subtasks), (build::task(no), vec![build::subtask()]));
+        assert_eq!(bed.store.events(TaskNo(no), 0, 9).await.unwrap(), build::history(no, 1, 1).events);
+    }
+}
+
+#[tokio::test]
+async fn of_new_tasks_whose_names_are_taken_nothing_is_written() {
+    let mut bed = Bed::new().await;
+    bed.recall(&place()).await;
+    bed.one.rollback().await;
+    let other = Changes { new_tasks: vec![Task { no: TaskNo(12), ..build::task(2) }], ..Changes::default() };
+    write_with(bed.other.as_mut(), &other).await;
+    for is_mixed in [false, true] {
+        bed.recall(&Reads { tasks: [TaskNo(1)].into(), ..named(&[2, 3]) }).await;
+        let head = bed.head().await;
+        let beside = if is_mixed { events(&head, 900) } else { Changes::default() };
+        conflict(bed.one.commit(&created(&[2, 3], beside)).await);
+        assert_eq!(bed.head().await, head);
+        assert!(bed.store.task(TaskNo(2)).await.unwrap().is_none());
+        assert!(bed.store.task(TaskNo(3)).await.unwrap().is_none());
+        assert_eq!(bed.store.events(TaskNo(3), 0, 9).await.unwrap(), []);
+        // The next try looks.
+        let found = bed.one.load(&named(&[2, 3])).await.unwrap().rows;
+        same(&found, &rows(&other.new_tasks, &[], &[]));
+        bed.one.rollback().await;
+    }
+}
+
+#[tokio::test]
+async fn tasks_old_and_new_are_written_together_or_not_at_all() {
+    let mut bed = Bed::new().await;
+    let reads = Reads { seats: [SessionNo(7)].into(), ..Reads { ids: named(&[2]).ids, ..place() } };
+    bed.recall(&reads).await;
+    let head = bed.head().await;
+    bed.other.load(&place()).await.unwrap();
+    bed.other.commit(&events(&head, 800)).await.unwrap();
+    conflict(bed.one.commit(&created(&[2], events(&head, 900))).await);
+    assert_eq!(bed.head().await.events, 800);
+    assert!(bed.store.task(TaskNo(2)).await.unwrap().is_none());
+    assert!(!bed.is_open().await);
+
+    bed.recall(&reads).await;
+    let head = bed.head().await;
+    bed.one.commit(&created(&[2], events(&head, 900))).await.unwrap();
+    assert_eq!(bed.head().await.events, 900);
+    assert_eq!(bed.store.task(TaskNo(2)).await.unwrap().unwrap().task, build::task(2));
+    assert!(!bed.is_open().await);
+}
+
 #[tokio::test]
 async fn a_batch_on_remembered_rows_has_the_later_stamp() {
     let mut bed = Bed::new().await;
@@ -208,8 +287,8 @@ async fn a_batch_on_remembered_rows_has_the_later_stamp() {
     let head = bed.head().await;
     let theirs = bed.other.load(&place()).await.unwrap().stamp;
     bed.other.commit(&events(&head, 900)).await.unwrap();
-    let two = Reads { ids: [(build::TENANT, "task-1".into())].into(), ..place() };
-    bed.one.load(&two).await.unwrap();
+    let locked = Reads { sessions: [SessionNo(7)].into(), ..place() };
+    bed.one.load(&locked).await.unwrap();
     bed.one.rollback().await;
     assert!(bed.one.load(&place()).await.unwrap().stamp > theirs);
     bed.one.rollback().await;

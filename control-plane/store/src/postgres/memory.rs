@@ -68,8 +68,8 @@ pub(super) struct Proof {
 impl Memory {
     /// The rows of a batch, if all of them are remembered, with a time and a stamp.
     pub(super) fn recall(&mut self, reads: &Reads) -> Option<(Loaded, Proof)> {
-        // What these ask for is not remembered: names that may be new, and sessions to be changed.
-        if !reads.ids.is_empty() || !reads.sessions.is_empty() {
+        // Sessions to be changed are not remembered. Names are taken for new ones, and proven to be.
+        if !reads.sessions.is_empty() {
             return None;
         }
         if let Some(rest) = self.rest.checked_sub(1) {
@@ -102,7 +102,7 @@ impl Memory {
         for (no, index) in places {
             rows.load_subtask(*no, *index, self.tasks[no].subtasks.get(index)?.clone());
         }
-        if proof.tasks.is_empty() {
+        if proof.tasks.is_empty() && reads.ids.is_empty() {
             return None;
         }
         // Leases and places in line come from the stamp: of one task, each is above those before it.
@@ -170,8 +170,12 @@ impl Memory {
         self.clock = (heard - asked < CLOCK_ERROR_MAX).then_some(Clock { now, stamp, heard });
     }
 
-    /// Not all rows were as they are remembered: forgets those that are not among the ones that were.
+    /// Not all rows were as they are remembered: forgets those that are not among the ones that were. If all were, a
+    /// name was taken, which the next batch finds.
     pub(super) fn disproved(&mut self, proof: &Proof, sessions: &[i64], tasks: &[i64]) {
+        if (sessions.len(), tasks.len()) == (proof.sessions.len(), proof.tasks.len()) {
+            return self.rest();
+        }
         self.rest = REST;
         let gone = |all: &[i64], held: &[i64]| -> Vec<i64> {
             all.iter().copied().filter(|no| !held.contains(no)).collect()

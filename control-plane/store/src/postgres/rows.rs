@@ -137,9 +137,31 @@ pub(super) fn by_name(tasks: &[Task]) -> Vec<&Task> {
     sorted
 }
 
-/// What `create` writes, table by table; the tasks are those of the changes, [by name](by_name).
-pub(super) fn create<'a>(tasks: &'a [&'a Task], changes: &'a Changes) -> Result<Arrays<'a>> {
-    Ok(new_tasks(tasks)?.and(new_plans(&changes.new_plans)?).and(new_subtasks(&changes.new_subtasks)?))
+/// What `create` writes, table by table, and on which condition; the tasks are those of the changes,
+/// [by name](by_name).
+pub(super) fn create<'a>(
+    tasks: &'a [&'a Task],
+    changes: &'a Changes,
+    stamp: i64,
+    proof: Option<&'a Proof>,
+) -> Result<Arrays<'a>> {
+    Ok(proven(proof, stamp)
+        .all(proof.is_some())
+        .and(new_tasks(tasks)?)
+        .and(new_plans(&changes.new_plans)?)
+        .and(new_subtasks(&changes.new_subtasks)?)
+        .and(history(changes, true)?))
+}
+
+/// The beginning of both `create` and `advance`.
+fn proven(proof: Option<&Proof>, stamp: i64) -> Arrays<'_> {
+    let known = |of: fn(&Proof) -> &[i64]| proof.map_or(&[][..], of);
+    Arrays::default()
+        .all(known(|proof| &proof.sessions))
+        .all(known(|proof| &proof.session_stamps))
+        .all(known(|proof| &proof.tasks))
+        .all(known(|proof| &proof.task_stamps))
+        .all(stamp)
 }
 
 fn new_tasks<'a>(tasks: &'a [&'a Task]) -> Result<Arrays<'a>> {
@@ -168,23 +190,36 @@ fn new_tasks<'a>(tasks: &'a [&'a Task]) -> Result<Arrays<'a>> {
 }
 
 /// What `advance` writes, table by table, and on which condition.
-pub(super) fn advance<'a>(changes: &'a Changes, stamp: i64, proof: &'a Proof) -> Result<Arrays<'a>> {
-    let arrays = tasks(&changes.tasks)?
+pub(super) fn advance<'a>(changes: &'a Changes, stamp: i64, proof: Option<&'a Proof>) -> Result<Arrays<'a>> {
+    let beside = if proof.is_some() { &changes.new_tasks[..] } else { &[] };
+    Ok(proven(proof, stamp)
+        .of(beside, |task| task.no.0)
+        .and(tasks(&changes.tasks)?)
         .and(subtasks(&changes.subtasks)?)
         .and(outputs(&changes.outputs)?)
-        .and(history(changes)?)
-        .all(stamp);
-    let proven = [&proof.sessions, &proof.session_stamps, &proof.tasks, &proof.task_stamps];
-    Ok(proven.into_iter().fold(arrays, Arrays::all))
+        .and(history(changes, false)?))
 }
 
-/// Whether `advance` writes all of it.
-pub(super) fn is_advance(changes: &Changes) -> bool {
+/// Whether there is something for `create` to write.
+pub(super) fn creates(changes: &Changes) -> bool {
+    let Changes { new_tasks, new_plans, new_subtasks, .. } = changes;
+    !(new_tasks.is_empty() && new_plans.is_empty() && new_subtasks.is_empty())
+}
+
+/// Whether there is something for `advance` to write.
+pub(super) fn advances(changes: &Changes) -> bool {
+    let Changes { new_tasks, tasks, subtasks, outputs, history, .. } = changes;
+    let is_old = |row: &History| new_tasks.iter().all(|task| task.no != row.task);
+    !(tasks.is_empty() && subtasks.is_empty() && outputs.is_empty()) || history.iter().any(is_old)
+}
+
+/// Whether `create` and `advance` write all of it.
+pub(super) fn is_provable(changes: &Changes) -> bool {
     let Changes {
-        new_tasks,
+        new_tasks: _,
         tasks: _,
-        new_plans,
-        new_subtasks,
+        new_plans: _,
+        new_subtasks: _,
         subtasks: _,
         outputs: _,
         history: _,
@@ -193,13 +228,7 @@ pub(super) fn is_advance(changes: &Changes) -> bool {
         dead_sessions,
         agents,
     } = changes;
-    new_tasks.is_empty()
-        && new_plans.is_empty()
-        && new_subtasks.is_empty()
-        && new_sessions.is_empty()
-        && sessions.is_empty()
-        && dead_sessions.is_empty()
-        && agents.is_empty()
+    new_sessions.is_empty() && sessions.is_empty() && dead_sessions.is_empty() && agents.is_empty()
 }
 
 fn tasks(tasks: &[Task]) -> Result<Arrays<'_>> {
@@ -276,19 +305,27 @@ fn outputs(outputs: &[Output]) -> Result<Arrays<'_>> {
         .array(artifacts?))
 }
 
+/// What happened to tasks that are new, or to the others.
+///
 /// The day is that of the events, or of the task's birth where the clock was set back since: a reader may
 /// rely on no event being in an older partition than that.
-fn history(changes: &Changes) -> Result<Arrays<'_>> {
-    let heads = changes.new_tasks.iter().chain(&changes.tasks);
-    let births: BTreeMap<TaskNo, Time> = heads.map(|task| (task.no, task.created_at)).collect();
-    let history = &changes.history;
+fn history(changes: &Changes, of_new: bool) -> Result<Arrays<'_>> {
+    let birth = |task: &Task| (task.no, task.created_at);
+    let new: BTreeMap<TaskNo, Time> = changes.new_tasks.iter().map(birth).collect();
+    let old: BTreeMap<TaskNo, Time> = changes.tasks.iter().map(birth).collect();
+    let (mut nos, mut tenants) = (Vec::new(), Vec::new());
     let (mut firsts, mut lasts, mut times, mut days) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut bodies = Vec::with_capacity(history.len());
-    for History { task, events, .. } in history {
+    let mut bodies = Vec::new();
+    for History { task, tenant, events } in
+        changes.history.iter().filter(|row| of_new == new.contains_key(&row.task))
+    {
         let (Some(first), Some(last)) = (events.first(), events.last()) else {
             return Err(StoreError::Refused(format!("no events in the history of task {task}")));
         };
-        let day = rows::day(births.get(task).map_or(first.at, |birth| first.at.max(*birth)));
+        let birth = new.get(task).or(old.get(task));
+        let day = rows::day(birth.map_or(first.at, |birth| first.at.max(*birth)));
+        nos.push(task.0);
+        tenants.push(tenant.0);
         firsts.push(long(first.number)?);
         lasts.push(long(last.number)?);
         times.push(first.at.0);
@@ -297,12 +334,12 @@ fn history(changes: &Changes) -> Result<Arrays<'_>> {
     }
     bounded(&bodies)?;
     Ok(Arrays::default()
-        .of(history, |row| row.task.0)
+        .array(nos)
         .array(firsts)
         .array(lasts)
         .array(times)
         .array(days)
-        .of(history, |row| row.tenant.0)
+        .array(tenants)
         .array(bodies))
 }
 

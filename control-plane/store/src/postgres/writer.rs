@@ -1,5 +1,5 @@
-//! Batches on Postgres. One whose rows are all remembered is one statement, which proves them, writes and commits.
-//! Any other is two round trips: all statements of a round trip are sent before the first answer is awaited, in
+//! Batches on Postgres. One whose rows are all remembered is one round trip, mostly one statement, which proves them,
+//! writes and commits. Any other is two: all statements of a round trip are sent before the first answer is awaited, in
 //! the order of the locks.
 
 use std::{
@@ -21,7 +21,7 @@ use super::{
     error,
     link::{self, Link},
     memory::{Memory, Proof},
-    rows as arrays,
+    rows::{self as arrays, Arrays},
 };
 use crate::{Loaded, Result, StoreError, Writer, rows};
 
@@ -29,16 +29,21 @@ const BEGIN: &str = "begin isolation level read committed";
 /// For a batch that was given up while its answers were on the way.
 const BEGIN_ANEW: &str = "rollback; begin isolation level read committed";
 macro_rules! statements {
-    ($($name:ident)*) => {
+    ($($name:ident)*; $($proven:ident)*) => {
         /// Everything a batch may run, prepared when the connection is made.
-        struct Statements { $($name: Statement),* }
+        struct Statements { $($name: Statement,)* $($proven: Statement,)* }
 
         impl Statements {
             async fn prepare(client: &Client) -> std::result::Result<Statements, Error> {
-                let ($($name,)*) = futures::try_join!(
-                    $(client.prepare(include_str!(concat!("sql/", stringify!($name), ".sql")))),*
+                let ($($name,)* $($proven,)*) = futures::try_join!(
+                    $(client.prepare(include_str!(concat!("sql/", stringify!($name), ".sql"))),)*
+                    $(client.prepare(concat!(
+                        include_str!("sql/proof.sql"),
+                        include_str!(concat!("sql/", stringify!($proven), ".sql")),
+                        include_str!("sql/answer.sql"),
+                    )),)*
                 )?;
-                Ok(Statements { $($name),* })
+                Ok(Statements { $($name,)* $($proven,)* })
             }
         }
     };
@@ -46,8 +51,8 @@ macro_rules! statements {
 
 statements! {
     lock_sessions share_sessions lock_tasks lock_hinted load_whole load_subtasks
+    insert_sessions update_sessions delete_sessions upsert_agents;
     create advance
-    insert_sessions update_sessions delete_sessions upsert_agents
 }
 
 /// A connection that writes batches. Connects anew by itself when the old connection is lost.
@@ -119,7 +124,7 @@ impl PostgresWriter {
         if batch.proof.is_none() && changes.is_empty() {
             return self.end().await;
         }
-        if batch.proof.is_some() && !arrays::is_advance(changes) {
+        if batch.proof.is_some() && !arrays::is_provable(changes) {
             self.memory.rest();
             return Err(StoreError::Conflict("nothing is locked for what is to be written".into()));
         }
@@ -305,60 +310,68 @@ async fn query<const N: usize>(
     if skip { Ok(Vec::new()) } else { client.query(statement, &params).await }
 }
 
-/// What the database says to `advance`.
-struct Advanced {
-    /// Where the rows were not all as remembered: the sessions and tasks that are. Nothing was written.
+/// What the database says to `create` and `advance`.
+struct Written {
+    /// Where a name was taken, or the rows were not all as remembered: the sessions and tasks that are. Nothing was
+    /// written.
     unchanged: Option<(Vec<i64>, Vec<i64>)>,
     now: Time,
     /// For the next batch.
     stamp: i64,
 }
 
-/// Every change and the commit, in one round trip: of rows that are remembered one statement that is a transaction
-/// of its own, else the rest of the open one. What a hop changes is one statement in both: each costs both sides a
-/// message and a wake-up.
+/// Every change and the commit, in one round trip: of rows that are remembered a statement that is a transaction of
+/// its own, unless it takes two, else the rest of the open one. What a hop changes is one statement in both, and so is
+/// a new task: each costs both sides a message and a wake-up.
 async fn write(
     client: &Client,
     statements: &Statements,
     changes: &Changes,
     batch: &Batch,
-) -> Result<Option<Advanced>> {
-    let nothing = Proof::default();
-    let advance = arrays::advance(changes, batch.stamp, batch.proof.as_ref().unwrap_or(&nothing))?;
-    if batch.proof.is_some() {
-        let advanced = client.query(&statements.advance, &advance.params()).await;
-        return advanced.map_err(error::of_commit).and_then(said);
-    }
+) -> Result<Option<Written>> {
+    let proof = batch.proof.as_ref();
     let tasks_by_name = arrays::by_name(&changes.new_tasks);
+    let (creates, advances) = (arrays::creates(changes), arrays::advances(changes));
+    let create = if creates {
+        arrays::create(&tasks_by_name, changes, batch.stamp, proof)?
+    } else {
+        Arrays::default()
+    };
+    let advance = arrays::advance(changes, batch.stamp, proof)?;
+    if proof.is_some() && !(creates && advances) {
+        let (statement, arrays) =
+            if creates { (&statements.create, &create) } else { (&statements.advance, &advance) };
+        let written = client.query(statement, &arrays.params()).await;
+        return written.map_err(error::of_commit).and_then(|rows| said(&rows));
+    }
     let agents_by_name = arrays::last_said(&changes.agents);
-    let create = arrays::create(&tasks_by_name, changes)?.all(batch.stamp);
     let new_sessions = arrays::new_sessions(&changes.new_sessions)?.all(batch.stamp);
     let sessions = arrays::sessions(&changes.sessions).all(batch.stamp);
     let dead_sessions = arrays::dead_sessions(&changes.dead_sessions);
     let agents = arrays::agents(&agents_by_name)?;
-    let created = changes.new_tasks.len() + changes.new_plans.len() + changes.new_subtasks.len();
-    let advanced =
-        changes.tasks.len() + changes.subtasks.len() + changes.outputs.len() + changes.history.len();
     let pipe = Pipe { client, failed: AtomicBool::new(false) };
-    let (a, b, c, d, e, advanced, end) = futures::join!(
-        pipe.send(&statements.create, created, &create),
-        pipe.send(&statements.insert_sessions, changes.new_sessions.len(), &new_sessions),
-        pipe.send(&statements.update_sessions, changes.sessions.len(), &sessions),
-        pipe.send(&statements.delete_sessions, changes.dead_sessions.len(), &dead_sessions),
-        pipe.send(&statements.upsert_agents, agents_by_name.len(), &agents),
-        pipe.send(&statements.advance, advanced, &advance),
+    let (begun, created, a, b, c, d, advanced, end) = futures::join!(
+        pipe.begin(proof.is_some()),
+        pipe.send(&statements.create, creates, &create),
+        pipe.send(&statements.insert_sessions, !changes.new_sessions.is_empty(), &new_sessions),
+        pipe.send(&statements.update_sessions, !changes.sessions.is_empty(), &sessions),
+        pipe.send(&statements.delete_sessions, !changes.dead_sessions.is_empty(), &dead_sessions),
+        pipe.send(&statements.upsert_agents, !agents_by_name.is_empty(), &agents),
+        pipe.send(&statements.advance, advances, &advance),
         pipe.end(),
     );
+    begun.map_err(error::of_commit)?;
     // The first one says why; after it the server refuses the others, and takes the commit for a rollback.
-    for sent in [a, b, c, d, e] {
+    let created = created.map_err(error::of_commit)?;
+    for sent in [a, b, c, d] {
         sent.map_err(error::of_commit)?;
     }
     let advanced = advanced.map_err(error::of_commit)?;
     end.map_err(error::of_commit)?;
-    said(advanced)
+    said(if advances { &advanced } else { &created })
 }
 
-fn said(rows: Vec<Row>) -> Result<Option<Advanced>> {
+fn said(rows: &[Row]) -> Result<Option<Written>> {
     let Some(row) = rows.first() else { return Ok(None) };
     let cell = |error: Error| StoreError::Corrupt(error.to_string());
     let unchanged = if row.try_get(0).map_err(cell)? {
@@ -367,7 +380,7 @@ fn said(rows: Vec<Row>) -> Result<Option<Advanced>> {
         Some((row.try_get(1).map_err(cell)?, row.try_get(2).map_err(cell)?))
     };
     let (now, stamp) = (Time(row.try_get(3).map_err(cell)?), row.try_get(4).map_err(cell)?);
-    Ok(Some(Advanced { unchanged, now, stamp }))
+    Ok(Some(Written { unchanged, now, stamp }))
 }
 
 /// Statements that are all sent before the first answer comes.
@@ -378,13 +391,18 @@ struct Pipe<'a> {
 }
 
 impl Pipe<'_> {
+    /// Of a batch that was loaded the transaction is open.
+    async fn begin(&self, anew: bool) -> std::result::Result<(), Error> {
+        if anew { self.client.batch_execute(BEGIN).await } else { Ok(()) }
+    }
+
     async fn send(
         &self,
         statement: &Statement,
-        rows: usize,
+        any: bool,
         arrays: &arrays::Arrays<'_>,
     ) -> std::result::Result<Vec<Row>, Error> {
-        if rows == 0 {
+        if !any {
             return Ok(Vec::new());
         }
         let sent = self.client.query(statement, &arrays.params()).await;
