@@ -171,7 +171,7 @@ pub enum WorkResult {
 /// The answer to a command that was not refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    Submitted { task: TaskNo, status: TaskStatus, created_at: Time, existed: bool },
+    Submitted { task: TaskNo, status: TaskStatus, existed: bool },
     Executed { status: TaskStatus, blocked: Vec<Index> },
     Status(TaskStatus),
     State(SubtaskState),

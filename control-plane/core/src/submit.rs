@@ -20,18 +20,13 @@ use crate::{
 pub(crate) fn submit(rows: &mut Rows, frame: &mut Frame<'_>, submit: &Submit) -> Result<Reply, Reject> {
     if let Some(task) = rows.task_named(submit.tenant, &submit.id) {
         return if task.digest == submit.digest {
-            Ok(Reply::Submitted {
-                task: task.no,
-                status: task.status,
-                created_at: task.created_at,
-                existed: true,
-            })
+            Ok(Reply::Submitted { task: task.no, status: task.status, existed: true })
         } else {
             Err(Reject::TaskConflict(submit.id.clone()))
         };
     }
     let no = frame.mint_task().ok_or(Reject::BatchFull)?;
-    let (task, subtasks) = submit.rows(no, frame.now);
+    let (task, subtasks) = first_rows(submit, no, frame.now);
     rows.insert_task(task, submit.request.clone(), Arc::clone(&submit.plan));
     for (index, row) in (0..).zip(subtasks) {
         rows.insert_subtask(no, index, row);
@@ -44,51 +39,49 @@ pub(crate) fn submit(rows: &mut Rows, frame: &mut Frame<'_>, submit: &Submit) ->
         execute(rows, frame, no, Mode::Auto, &BTreeSet::new(), served)?;
     }
     let status = rows.task(no).map_or(TaskStatus::Planned, |head| head.status);
-    Ok(Reply::Submitted { task: no, status, created_at: frame.now, existed: false })
+    Ok(Reply::Submitted { task: no, status, existed: false })
 }
 
-impl Submit {
-    /// The rows of the accepted task, before its first event.
-    pub fn rows(&self, no: TaskNo, at: Time) -> (Task, Vec<Subtask>) {
-        let total = u32::try_from(self.plan.nodes().len()).expect("plans are bounded");
-        let task = Task {
-            no,
-            tenant: self.tenant,
-            id: self.id.clone(),
-            digest: self.digest,
-            status: TaskStatus::Planned,
-            mode: Mode::Auto,
-            priority: self.priority,
-            total,
-            unfinished: total,
-            failed: 0,
-            in_review: 0,
-            events: 0,
-            created_at: at,
-            started_at: None,
-            ended_at: None,
-            deadline: self.deadline,
-            stopped_at: None,
-            due_at: self.due_at,
-            wake_at: self.deadline,
-            reason: String::new(),
-        };
-        let subtask = |node: &Node| Subtask {
-            state: SubtaskState::Pending,
-            route: node.route,
-            priority: node.priority,
-            pending: u32::try_from(node.depends_on.len()).expect("plans are bounded"),
-            failures: 0,
-            attempts: 0,
-            losses: 0,
-            held: false,
-            queued: None,
-            lease: None,
-            session: None,
-            outcome: None,
-            wake_at: None,
-            since: at,
-        };
-        (task, self.plan.nodes().iter().map(subtask).collect())
-    }
+/// The rows of the accepted task, before its first event.
+fn first_rows(submit: &Submit, no: TaskNo, at: Time) -> (Task, Vec<Subtask>) {
+    let total = u32::try_from(submit.plan.nodes().len()).expect("plans are bounded");
+    let task = Task {
+        no,
+        tenant: submit.tenant,
+        id: submit.id.clone(),
+        digest: submit.digest,
+        status: TaskStatus::Planned,
+        mode: Mode::Auto,
+        priority: submit.priority,
+        total,
+        unfinished: total,
+        failed: 0,
+        in_review: 0,
+        events: 0,
+        created_at: at,
+        started_at: None,
+        ended_at: None,
+        deadline: submit.deadline,
+        stopped_at: None,
+        due_at: submit.due_at,
+        wake_at: submit.deadline,
+        reason: String::new(),
+    };
+    let subtask = |node: &Node| Subtask {
+        state: SubtaskState::Pending,
+        route: node.route,
+        priority: node.priority,
+        pending: u32::try_from(node.depends_on.len()).expect("plans are bounded"),
+        failures: 0,
+        attempts: 0,
+        losses: 0,
+        held: false,
+        queued: None,
+        lease: None,
+        session: None,
+        outcome: None,
+        wake_at: None,
+        since: at,
+    };
+    (task, submit.plan.nodes().iter().map(subtask).collect())
 }

@@ -24,7 +24,9 @@ use crate::{
     clock::Clock,
     docs::Docs,
     failure::Failure,
-    replica::{Failure as StepFailure, Held, LeaseLook, Member, Mono, Outbound, Replica, SessionLook, Step},
+    replica::{
+        Created, Failure as StepFailure, Held, LeaseLook, Member, Mono, Outbound, Replica, SessionLook, Step,
+    },
     ticker::Hint,
     watch::Watch,
 };
@@ -44,13 +46,21 @@ const RETRY_MAX: Duration = Duration::from_secs(1);
 /// Where a command's outcome goes.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    Caller(oneshot::Sender<Result<Reply, Failure>>),
+    Caller(oneshot::Sender<Result<Answered, Failure>>),
     /// To the worker that sent the result.
     Worker {
         session: SessionNo,
         at: LeaseAt,
     },
     Nobody,
+}
+
+/// What a caller is told.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) reply: Reply,
+    /// What the command created, if it submitted a new task.
+    pub(crate) created: Option<Created>,
 }
 
 /// What the committer is told.
@@ -339,7 +349,7 @@ impl Committer {
                     let changed = step.history.iter().map(|more| more.task).collect();
                     // What somebody waits for to begin goes first.
                     self.act(step.out, changed);
-                    self.answer(std::mem::take(batch), step.replies);
+                    self.answer(std::mem::take(batch), step.replies, step.created);
                     self.watch.committed(step.history);
                     break;
                 }
@@ -355,7 +365,7 @@ impl Committer {
                         let failure = Failure::from(error);
                         let poison = || Err(StepFailure::Poison(failure.to_string()));
                         let replies = batch.commands.iter().map(|_| poison()).collect();
-                        self.answer(std::mem::take(batch), replies);
+                        self.answer(std::mem::take(batch), replies, BTreeMap::new());
                         break;
                     }
                     // Who stopped waiting was told to come back; what nobody waits for goes on.
@@ -397,16 +407,28 @@ impl Committer {
         Ok(Some(step))
     }
 
-    fn answer(&mut self, batch: Pending, replies: Vec<Result<Reply, StepFailure>>) {
+    fn answer(
+        &mut self,
+        batch: Pending,
+        replies: Vec<Result<Reply, StepFailure>>,
+        mut created: BTreeMap<TaskNo, Created>,
+    ) {
         let mut acks: BTreeMap<SessionNo, Vec<Ack>> = BTreeMap::new();
         for (answer, reply) in batch.answers.into_iter().zip(replies) {
             match answer {
                 Answer::Caller(caller) => {
                     // A caller that went away is no failure.
-                    let _ = caller.send(reply.map_err(|failure| match failure {
-                        StepFailure::Reject(reject) => Failure::Reject(reject),
-                        StepFailure::Poison(message) => Failure::Internal(message),
-                    }));
+                    let _ = caller.send(match reply {
+                        Ok(reply) => {
+                            let created = match &reply {
+                                Reply::Submitted { task, existed: false, .. } => created.remove(task),
+                                _ => None,
+                            };
+                            Ok(Answered { reply, created })
+                        }
+                        Err(StepFailure::Reject(reject)) => Err(Failure::Reject(reject)),
+                        Err(StepFailure::Poison(message)) => Err(Failure::Internal(message)),
+                    });
                 }
                 Answer::Worker { session, at } => {
                     let verdict = match reply {

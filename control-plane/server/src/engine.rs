@@ -10,7 +10,6 @@ use std::{
 use bytes::Bytes;
 use downbeat_core::{
     command::{Action, Command, Reply, Request, Submit},
-    event::{Event, What},
     id::{Index, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
     plan::{Draft, Plan, RouteSpec},
     policy::Policy,
@@ -25,12 +24,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    committer::{Answer, Input},
+    committer::{Answer, Answered, Input},
     docs::{Delivered, Docs},
     failure::{Failure, RETRY_AFTER_MS},
     planner::{PlanRequest, Planner},
     registry::Registry,
-    replica::Liveness,
+    replica::{Created, Liveness},
     view::{AgentView, EventPage, Executed, Health, Submitted, TaskView, WorkerView},
     watch::Watch,
 };
@@ -111,17 +110,14 @@ impl Engine {
             served,
         };
         let submit = Arc::new(submit);
-        match self.decide(Command::Submit(Arc::clone(&submit))).await? {
-            Reply::Submitted { task, existed: true, .. } => {
+        match self.ask(Command::Submit(Arc::clone(&submit))).await? {
+            Answered { created: Some(created), .. } => {
+                Ok(Submitted { view: self.just_created(created).await?, existed: false })
+            }
+            Answered { reply: Reply::Submitted { task, .. }, .. } => {
                 self.found(task, submit.digest, request.execute).await
             }
-            Reply::Submitted { task, existed: false, .. } if request.execute => {
-                Ok(Submitted { view: self.view(task, false).await?, existed: false })
-            }
-            Reply::Submitted { task, created_at, existed: false, .. } => {
-                Ok(Submitted { view: self.just_planned(task, &submit, created_at).await?, existed: false })
-            }
-            other => Err(unexpected(&other)),
+            Answered { reply, .. } => Err(unexpected(&reply)),
         }
     }
 
@@ -139,14 +135,11 @@ impl Engine {
     }
 
     /// What was committed a moment ago, without reading it back.
-    async fn just_planned(&self, task: TaskNo, submit: &Submit, at: Time) -> Result<TaskView, Failure> {
-        let record = self.docs.record(&*self.store, task).await?;
-        let record = record.ok_or_else(|| Failure::Internal(format!("task {task} has no plan")))?;
-        let (mut head, subtasks) = submit.rows(task, at);
-        let what = What::Task { status: head.status, reason: String::new() };
-        let event = Event { number: 1, at, what };
-        head.events = event.number;
-        Ok(TaskView::new(head, subtasks, record, BTreeMap::new(), &[event], self.registry.now()))
+    async fn just_created(&self, created: Created) -> Result<TaskView, Failure> {
+        let Created { head, subtasks, events } = created;
+        let record = self.docs.record(&*self.store, head.no).await?;
+        let record = record.ok_or_else(|| Failure::Internal(format!("task {} has no plan", head.no)))?;
+        Ok(TaskView::new(head, subtasks, record, BTreeMap::new(), &events, self.registry.now()))
     }
 
     async fn decompose(&self, request: &Submission) -> Result<Vec<Draft>, Failure> {
@@ -501,6 +494,10 @@ impl Engine {
 
     /// Hands a command to the committer and waits until its outcome is durable.
     pub(crate) async fn decide(&self, command: Command) -> Result<Reply, Failure> {
+        Ok(self.ask(command).await?.reply)
+    }
+
+    async fn ask(&self, command: Command) -> Result<Answered, Failure> {
         let (answer, reply) = oneshot::channel();
         self.send(Input::Command { command, answer: Answer::Caller(answer) }).await?;
         match tokio::time::timeout(COMMIT_WAIT, reply).await {

@@ -27,7 +27,7 @@ use downbeat_store::{Leased, Route, Tick};
 use self::{line::Line, roster::Roster, timers::Timers};
 pub use self::{
     roster::{Held, Liveness, Member, Mono},
-    step::{Failure, Step},
+    step::{Created, Failure, Step},
 };
 
 /// What the shell has to do after a step. Each may be lost.

@@ -12,6 +12,7 @@ use downbeat_core::{
     apply::apply,
     command::{Command, Reply, Verdict, WorkResult},
     effect::{Effect, Queued},
+    event::Event,
     id::{RouteNo, TaskNo},
     place::place,
     plan::Plan,
@@ -19,6 +20,8 @@ use downbeat_core::{
     reject::Reject,
     rows::{Changes, History},
     session::Seat,
+    subtask::Subtask,
+    task::Task,
     time::Frame,
 };
 use downbeat_store::{PlanRecord, Store, StoreError, Writer};
@@ -50,6 +53,16 @@ pub struct Step {
     pub out: Vec<Outbound>,
     /// What happened, task by task; one that several batches changed comes once for each.
     pub history: Vec<History>,
+    /// What was written of new tasks.
+    pub created: BTreeMap<TaskNo, Created>,
+}
+
+/// A new task as its first batch left it.
+#[derive(Debug)]
+pub struct Created {
+    pub head: Task,
+    pub subtasks: Vec<Subtask>,
+    pub events: Vec<Event>,
 }
 
 impl Replica {
@@ -75,7 +88,8 @@ impl Replica {
                     learn(docs, commands, &replies);
                     self.line.missed(&missed(&batch.hints, &effects), now);
                     let out = self.absorb(effects, now);
-                    return Ok(Step { replies, out, history: changes.history });
+                    let created = created(&changes);
+                    return Ok(Step { replies, out, history: changes.history, created });
                 }
                 Ok(None) => {}
                 Err(StoreError::Conflict(_)) if conflicts < CONFLICTS_MAX => conflicts += 1,
@@ -106,6 +120,7 @@ impl Replica {
             all.replies.extend(step.replies);
             all.out.extend(step.out);
             all.history.extend(step.history);
+            all.created.extend(step.created);
         }
         Ok(all)
     }
@@ -168,6 +183,19 @@ impl Replica {
         }
         Ok(decided)
     }
+}
+
+fn created(changes: &Changes) -> BTreeMap<TaskNo, Created> {
+    let head =
+        |head: &Task| (head.no, Created { head: head.clone(), subtasks: Vec::new(), events: Vec::new() });
+    let mut created: BTreeMap<TaskNo, Created> = changes.new_tasks.iter().map(head).collect();
+    for sub in &changes.new_subtasks {
+        created.entry(sub.task).and_modify(|new| new.subtasks.push(sub.row.clone()));
+    }
+    for history in &changes.history {
+        created.entry(history.task).and_modify(|new| new.events.clone_from(&history.events));
+    }
+    created
 }
 
 /// What is durable now is what the next briefs will ask for.
