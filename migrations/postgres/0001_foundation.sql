@@ -62,7 +62,7 @@ create table tasks (
     autovacuum_analyze_scale_factor = 0.05
 );
 
-create index tasks_listed on tasks (tenant, status, no desc);
+create index tasks_listed on tasks (tenant, status, (-no));
 create index tasks_waking on tasks (wake_at) where wake_at is not null;
 
 -- What never changes of a task: read once, then cached. `request` and `nodes` are JSON.

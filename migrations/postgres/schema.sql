@@ -198,7 +198,7 @@ CREATE INDEX subtasks_leased ON public.subtasks USING btree (session_no) WHERE (
 
 CREATE INDEX subtasks_waking ON public.subtasks USING btree (wake_at) WHERE (wake_at IS NOT NULL);
 
-CREATE INDEX tasks_listed ON public.tasks USING btree (tenant, status, no DESC);
+CREATE INDEX tasks_listed ON public.tasks USING btree (tenant, status, ((- no)));
 
 CREATE INDEX tasks_waking ON public.tasks USING btree (wake_at) WHERE (wake_at IS NOT NULL);
 

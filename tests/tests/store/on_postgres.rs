@@ -9,6 +9,7 @@ use downbeat_core::{
     id::{SessionNo, TaskNo},
     reads::Reads,
     rows::Changes,
+    task::{Task, TaskStatus},
     time::Time,
 };
 use downbeat_store::{
@@ -323,6 +324,30 @@ async fn history_goes_to_the_day_it_happened_on() {
     let changes = Changes { tasks: vec![task], history: vec![later], ..Changes::default() };
     write_with(writer.as_mut(), &changes).await;
     assert_eq!(store.events(TaskNo(1), 0, 10).await.unwrap().len(), 4);
+}
+
+/// Also when the statistics say that every task has the status: what is asked for is what few tasks have.
+#[tokio::test]
+async fn a_status_that_no_task_has_is_not_looked_for_in_all_of_them() {
+    let url = new_database().await;
+    let store = PostgresStore::connect(&url, 1).await.unwrap();
+    let changes = Changes { new_tasks: (1..=5_000).map(build::task).collect(), ..Changes::default() };
+    write(&store, &changes).await;
+    let finished = |no| Task { status: TaskStatus::Completed, ..build::task(no) };
+    write(&store, &Changes { tasks: (1..=5_000).map(finished).collect(), ..Changes::default() }).await;
+    let meddler = sql(&url).await;
+    meddler.batch_execute("vacuum analyze").await.unwrap();
+
+    let list = include_str!("../../../control-plane/store/src/postgres/sql/list_tasks.sql");
+    let prepare = format!(
+        "set plan_cache_mode = force_generic_plan;
+         prepare list (int, smallint[], bigint, text, bigint) as {list}"
+    );
+    meddler.batch_execute(&prepare).await.unwrap();
+    let plan = meddler.query("explain execute list (1, '{2}', 100, 'task-', 10)", &[]).await.unwrap();
+    let plan: Vec<&str> = plan.iter().map(|line| line.get(0)).collect();
+    let plan = plan.join("\n");
+    assert!(plan.contains("tasks_listed") && !plan.contains("tasks_pkey"), "{plan}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
