@@ -154,3 +154,94 @@ create table agents (
     declaration text not null,
     primary key (tenant, name)
 ) with (fillfactor = 80, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0.02);
+
+-- What batches send: a row of each table they write, as one value. Numbers are wide, the tables say how large they may
+-- be. A type is never changed, since a replica of the version before may still send it: a migration that needs another
+-- makes a new one.
+create type task_row as (
+    no bigint,
+    tenant int,
+    id text,
+    digest bytea,
+    status smallint,
+    mode smallint,
+    priority smallint,
+    total bigint,
+    unfinished bigint,
+    failed bigint,
+    in_review bigint,
+    events bigint,
+    created_at bigint,
+    started_at bigint,
+    ended_at bigint,
+    deadline bigint,
+    stopped_at bigint,
+    due_at bigint,
+    wake_at bigint,
+    reason text
+);
+
+create type plan_row as (
+    task_no bigint,
+    tenant int,
+    title text,
+    request bytea,
+    nodes bytea
+);
+
+create type subtask_row as (
+    task_no bigint,
+    idx bigint,
+    tenant int,
+    state smallint,
+    route bigint,
+    priority smallint,
+    pending bigint,
+    failures bigint,
+    attempts bigint,
+    losses bigint,
+    held boolean,
+    queued bigint,
+    lease bigint,
+    session_no bigint,
+    outcome smallint,
+    wake_at bigint,
+    since bigint
+);
+
+create type output_row as (
+    task_no bigint,
+    idx bigint,
+    tenant int,
+    body bytea,
+    artifacts text
+);
+
+create type history_row as (
+    task_no bigint,
+    first bigint,
+    last bigint,
+    at bigint,
+    day bigint,
+    tenant int,
+    body bytea
+);
+
+create type session_row as (
+    no bigint,
+    tenant int,
+    replica bigint,
+    token bytea,
+    connection bigint,
+    state smallint,
+    opened_at bigint,
+    wake_at bigint,
+    declaration text
+);
+
+create type agent_row as (
+    tenant int,
+    name text,
+    seen_at bigint,
+    declaration text
+);

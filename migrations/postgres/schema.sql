@@ -1,3 +1,91 @@
+CREATE TYPE public.agent_row AS (
+	tenant integer,
+	name text,
+	seen_at bigint,
+	declaration text
+);
+
+CREATE TYPE public.history_row AS (
+	task_no bigint,
+	first bigint,
+	last bigint,
+	at bigint,
+	day bigint,
+	tenant integer,
+	body bytea
+);
+
+CREATE TYPE public.output_row AS (
+	task_no bigint,
+	idx bigint,
+	tenant integer,
+	body bytea,
+	artifacts text
+);
+
+CREATE TYPE public.plan_row AS (
+	task_no bigint,
+	tenant integer,
+	title text,
+	request bytea,
+	nodes bytea
+);
+
+CREATE TYPE public.session_row AS (
+	no bigint,
+	tenant integer,
+	replica bigint,
+	token bytea,
+	connection bigint,
+	state smallint,
+	opened_at bigint,
+	wake_at bigint,
+	declaration text
+);
+
+CREATE TYPE public.subtask_row AS (
+	task_no bigint,
+	idx bigint,
+	tenant integer,
+	state smallint,
+	route bigint,
+	priority smallint,
+	pending bigint,
+	failures bigint,
+	attempts bigint,
+	losses bigint,
+	held boolean,
+	queued bigint,
+	lease bigint,
+	session_no bigint,
+	outcome smallint,
+	wake_at bigint,
+	since bigint
+);
+
+CREATE TYPE public.task_row AS (
+	no bigint,
+	tenant integer,
+	id text,
+	digest bytea,
+	status smallint,
+	mode smallint,
+	priority smallint,
+	total bigint,
+	unfinished bigint,
+	failed bigint,
+	in_review bigint,
+	events bigint,
+	created_at bigint,
+	started_at bigint,
+	ended_at bigint,
+	deadline bigint,
+	stopped_at bigint,
+	due_at bigint,
+	wake_at bigint,
+	reason text
+);
+
 CREATE TABLE public.agents (
     tenant integer NOT NULL,
     name text NOT NULL COLLATE pg_catalog."C",

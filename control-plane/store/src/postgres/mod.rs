@@ -6,6 +6,7 @@ mod link;
 mod listen;
 mod memory;
 mod read;
+mod record;
 mod rows;
 mod schema;
 mod writer;

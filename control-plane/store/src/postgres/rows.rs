@@ -1,4 +1,4 @@
-//! How Postgres' cells are read, and how rows become arrays for `unnest`, a column each.
+//! How Postgres' cells are read, and what its statements are given.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,10 @@ use tokio_postgres::{
     types::{FromSql, ToSql, Type},
 };
 
-use super::memory::Proof;
+use super::{
+    memory::Proof,
+    record::{Encoded, Fields, Record, Row as Sent},
+};
 use crate::{
     Result, StoreError,
     rows::{self, Cells},
@@ -68,42 +71,30 @@ pub(super) fn all<T>(rows: &[Row], mut decode: impl FnMut(&mut dyn Cells) -> Res
     rows.iter().map(|row| one(row, &mut decode)).collect()
 }
 
-/// The arrays of one statement, all of the same length.
+/// What a statement is given.
 #[derive(Default)]
-pub(super) struct Arrays<'a>(Vec<Box<dyn ToSql + Sync + Send + 'a>>);
+pub(super) struct Params<'a>(Vec<Box<dyn ToSql + Sync + Send + 'a>>);
 
-impl<'a> Arrays<'a> {
-    fn of<T, C: ToSql + Sync + Send + 'a>(mut self, items: &'a [T], cell: impl Fn(&'a T) -> C) -> Arrays<'a> {
-        self.0.push(Box::new(items.iter().map(cell).collect::<Vec<C>>()));
-        self
-    }
-
-    /// For numbers that a column may be too narrow for.
-    fn ints<T>(self, items: &'a [T], cell: impl Fn(&'a T) -> u32) -> Result<Arrays<'a>> {
-        let ints: Result<Vec<i32>> = items.iter().map(|item| int(cell(item))).collect();
-        Ok(self.array(ints?))
-    }
-
-    fn array<C: ToSql + Sync + Send + 'a>(mut self, array: Vec<C>) -> Arrays<'a> {
-        self.0.push(Box::new(array));
-        self
-    }
-
-    /// These and then those.
-    fn and(mut self, more: Arrays<'a>) -> Arrays<'a> {
-        self.0.extend(more.0);
-        self
-    }
-
-    /// A value that holds for all rows.
-    pub(super) fn all(mut self, value: impl ToSql + Sync + Send + 'a) -> Arrays<'a> {
+impl<'a> Params<'a> {
+    pub(super) fn with(mut self, value: impl ToSql + Sync + Send + 'a) -> Params<'a> {
         self.0.push(Box::new(value));
         self
     }
 
+    fn rows<R: Record + Sync + Send + 'a>(self, rows: impl IntoIterator<Item = R>) -> Params<'a> {
+        self.with(rows.into_iter().map(Sent).collect::<Vec<_>>())
+    }
+
+    fn try_rows<R: Record + Sync + Send + 'a>(
+        self,
+        rows: impl IntoIterator<Item = Result<R>>,
+    ) -> Result<Params<'a>> {
+        Ok(self.rows(rows.into_iter().collect::<Result<Vec<R>>>()?))
+    }
+
     /// As tokio-postgres takes them.
-    pub(super) fn params(&self) -> Vec<&(dyn ToSql + Sync)> {
-        self.0.iter().map(|array| &**array as &(dyn ToSql + Sync)).collect()
+    pub(super) fn refs(&self) -> Vec<&(dyn ToSql + Sync)> {
+        self.0.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect()
     }
 }
 
@@ -120,8 +111,8 @@ fn ms(at: Option<Time>) -> Option<i64> {
 }
 
 /// Refuses what Postgres would answer by closing the connection.
-fn bounded(payloads: &[Vec<u8>]) -> Result<()> {
-    let bytes: usize = payloads.iter().map(Vec::len).sum();
+fn bounded(payloads: impl Iterator<Item = usize>) -> Result<()> {
+    let bytes: usize = payloads.sum();
     if bytes > STATEMENT_BYTES {
         return Err(StoreError::Refused(format!(
             "a batch of at most {STATEMENT_BYTES} bytes of one kind (STATEMENT_BYTES), got {bytes}"
@@ -131,73 +122,47 @@ fn bounded(payloads: &[Vec<u8>]) -> Result<()> {
 }
 
 /// In the order of their names, so that two batches that submit the same ones wait for each other in turn.
-pub(super) fn by_name(tasks: &[Task]) -> Vec<&Task> {
+fn by_name(tasks: &[Task]) -> Vec<&Task> {
     let mut sorted: Vec<&Task> = tasks.iter().collect();
     sorted.sort_unstable_by_key(|task| (task.tenant, &task.id));
     sorted
 }
 
-/// What `create` writes, table by table, and on which condition; the tasks are those of the changes,
-/// [by name](by_name).
-pub(super) fn create<'a>(
-    tasks: &'a [&'a Task],
-    changes: &'a Changes,
-    stamp: i64,
-    proof: Option<&'a Proof>,
-) -> Result<Arrays<'a>> {
-    Ok(proven(proof, stamp)
-        .all(proof.is_some())
-        .and(new_tasks(tasks)?)
-        .and(new_plans(&changes.new_plans)?)
-        .and(new_subtasks(&changes.new_subtasks)?)
-        .and(history(changes, true)?))
-}
-
-/// The beginning of both `create` and `advance`.
-fn proven(proof: Option<&Proof>, stamp: i64) -> Arrays<'_> {
-    let known = |of: fn(&Proof) -> &[i64]| proof.map_or(&[][..], of);
-    Arrays::default()
-        .all(known(|proof| &proof.sessions))
-        .all(known(|proof| &proof.session_stamps))
-        .all(known(|proof| &proof.tasks))
-        .all(known(|proof| &proof.task_stamps))
-        .all(stamp)
-}
-
-fn new_tasks<'a>(tasks: &'a [&'a Task]) -> Result<Arrays<'a>> {
-    let events: Result<Vec<i64>> = tasks.iter().map(|task| long(task.events)).collect();
-    Ok(Arrays::default()
-        .of(tasks, |task| task.no.0)
-        .of(tasks, |task| task.tenant.0)
-        .of(tasks, |task| task.id.as_str())
-        .of(tasks, |task| task.digest.as_slice())
-        .of(tasks, |task| task.status as i16)
-        .of(tasks, |task| task.mode as i16)
-        .of(tasks, |task| task.priority as i16)
-        .ints(tasks, |task| task.total)?
-        .ints(tasks, |task| task.unfinished)?
-        .ints(tasks, |task| task.failed)?
-        .ints(tasks, |task| task.in_review)?
-        .array(events?)
-        .of(tasks, |task| task.created_at.0)
-        .of(tasks, |task| ms(task.started_at))
-        .of(tasks, |task| ms(task.ended_at))
-        .of(tasks, |task| ms(task.deadline))
-        .of(tasks, |task| ms(task.stopped_at))
-        .of(tasks, |task| ms(task.due_at))
-        .of(tasks, |task| ms(task.wake_at))
-        .of(tasks, |task| task.reason.as_str()))
+/// What `create` writes, table by table, and on which condition.
+pub(super) fn create<'a>(changes: &'a Changes, stamp: i64, proof: Option<&'a Proof>) -> Result<Params<'a>> {
+    let plans = changes.new_plans.iter().map(PlanRow::of).collect::<Result<Vec<_>>>()?;
+    bounded(plans.iter().map(|plan| plan.request.len()))?;
+    bounded(plans.iter().map(|plan| plan.nodes.len()))?;
+    proven(proof, stamp)
+        .with(proof.is_some())
+        .try_rows(by_name(&changes.new_tasks).into_iter().map(TaskRow::of))?
+        .rows(plans)
+        .rows(&changes.new_subtasks)
+        .history(changes, true)
 }
 
 /// What `advance` writes, table by table, and on which condition.
-pub(super) fn advance<'a>(changes: &'a Changes, stamp: i64, proof: Option<&'a Proof>) -> Result<Arrays<'a>> {
+pub(super) fn advance<'a>(changes: &'a Changes, stamp: i64, proof: Option<&'a Proof>) -> Result<Params<'a>> {
     let beside = if proof.is_some() { &changes.new_tasks[..] } else { &[] };
-    Ok(proven(proof, stamp)
-        .of(beside, |task| task.no.0)
-        .and(tasks(&changes.tasks)?)
-        .and(subtasks(&changes.subtasks)?)
-        .and(outputs(&changes.outputs)?)
-        .and(history(changes, false)?))
+    let outputs = changes.outputs.iter().map(OutputRow::of).collect::<Result<Vec<_>>>()?;
+    bounded(changes.outputs.iter().map(|output| output.body.len()))?;
+    proven(proof, stamp)
+        .with(beside.iter().map(|task| task.no.0).collect::<Vec<_>>())
+        .try_rows(changes.tasks.iter().map(TaskRow::of))?
+        .rows(&changes.subtasks)
+        .rows(outputs)
+        .history(changes, false)
+}
+
+/// The beginning of both `create` and `advance`.
+fn proven(proof: Option<&Proof>, stamp: i64) -> Params<'_> {
+    let known = |of: fn(&Proof) -> &[i64]| proof.map_or(&[][..], of);
+    Params::default()
+        .with(known(|proof| &proof.sessions))
+        .with(known(|proof| &proof.session_stamps))
+        .with(known(|proof| &proof.tasks))
+        .with(known(|proof| &proof.task_stamps))
+        .with(stamp)
 }
 
 /// Whether there is something for `create` to write.
@@ -231,159 +196,233 @@ pub(super) fn is_provable(changes: &Changes) -> bool {
     new_sessions.is_empty() && sessions.is_empty() && dead_sessions.is_empty() && agents.is_empty()
 }
 
-fn tasks(tasks: &[Task]) -> Result<Arrays<'_>> {
-    let events: Result<Vec<i64>> = tasks.iter().map(|task| long(task.events)).collect();
-    Ok(Arrays::default()
-        .of(tasks, |task| task.no.0)
-        .of(tasks, |task| task.status as i16)
-        .of(tasks, |task| task.mode as i16)
-        .of(tasks, |task| task.priority as i16)
-        .ints(tasks, |task| task.total)?
-        .ints(tasks, |task| task.unfinished)?
-        .ints(tasks, |task| task.failed)?
-        .ints(tasks, |task| task.in_review)?
-        .array(events?)
-        .of(tasks, |task| ms(task.started_at))
-        .of(tasks, |task| ms(task.ended_at))
-        .of(tasks, |task| ms(task.deadline))
-        .of(tasks, |task| ms(task.stopped_at))
-        .of(tasks, |task| ms(task.due_at))
-        .of(tasks, |task| ms(task.wake_at))
-        .of(tasks, |task| task.reason.as_str()))
+#[derive(Debug)]
+struct TaskRow<'a> {
+    head: &'a Task,
+    events: i64,
 }
 
-fn new_plans(plans: &[NewPlan]) -> Result<Arrays<'_>> {
-    let requests: Result<Vec<_>> = plans.iter().map(|new| rows::request(&new.request)).collect();
-    let nodes: Result<Vec<_>> = plans.iter().map(|new| rows::encode(new.plan.nodes())).collect();
-    let (requests, nodes) = (requests?, nodes?);
-    bounded(&requests)?;
-    bounded(&nodes)?;
-    Ok(Arrays::default()
-        .of(plans, |new| new.task.0)
-        .of(plans, |new| new.tenant.0)
-        .of(plans, |new| new.request.title.as_str())
-        .array(requests)
-        .array(nodes))
-}
-
-fn subtasks(subtasks: &[SubtaskRow]) -> Result<Arrays<'_>> {
-    Ok(Arrays::default()
-        .of(subtasks, |sub| sub.task.0)
-        .ints(subtasks, |sub| sub.index)?
-        .of(subtasks, |sub| sub.row.state as i16)
-        .of(subtasks, |sub| sub.row.route.0)
-        .of(subtasks, |sub| sub.row.priority as i16)
-        .ints(subtasks, |sub| sub.row.pending)?
-        .of(subtasks, |sub| i32::from(sub.row.failures))
-        .of(subtasks, |sub| i32::from(sub.row.attempts))
-        .of(subtasks, |sub| i32::from(sub.row.losses))
-        .of(subtasks, |sub| sub.row.held)
-        .of(subtasks, |sub| sub.row.queued)
-        .of(subtasks, |sub| sub.row.lease.map(|lease| lease.0))
-        .of(subtasks, |sub| sub.row.session.map(|session| session.0))
-        .of(subtasks, |sub| sub.row.outcome.map(|outcome| outcome as i16))
-        .of(subtasks, |sub| ms(sub.row.wake_at))
-        .of(subtasks, |sub| sub.row.since.0))
-}
-
-fn new_subtasks(new: &[SubtaskRow]) -> Result<Arrays<'_>> {
-    Ok(subtasks(new)?.of(new, |sub| sub.tenant.0))
-}
-
-fn outputs(outputs: &[Output]) -> Result<Arrays<'_>> {
-    let bytes: usize = outputs.iter().map(|output| output.body.len()).sum();
-    if bytes > STATEMENT_BYTES {
-        return Err(StoreError::Refused(format!("{bytes} bytes of outputs in one batch")));
+impl TaskRow<'_> {
+    fn of(head: &Task) -> Result<TaskRow<'_>> {
+        Ok(TaskRow { head, events: long(head.events)? })
     }
-    let artifacts: Result<Vec<_>> =
-        outputs.iter().map(|output| rows::encode_text(&output.artifacts)).collect();
-    Ok(Arrays::default()
-        .of(outputs, |output| output.task.0)
-        .ints(outputs, |output| output.index)?
-        .of(outputs, |output| output.tenant.0)
-        .of(outputs, |output| output.body.as_ref())
-        .array(artifacts?))
 }
 
-/// What happened to tasks that are new, or to the others.
-///
-/// The day is that of the events, or of the task's birth where the clock was set back since: a reader may
-/// rely on no event being in an older partition than that.
-fn history(changes: &Changes, of_new: bool) -> Result<Arrays<'_>> {
-    let birth = |task: &Task| (task.no, task.created_at);
-    let new: BTreeMap<TaskNo, Time> = changes.new_tasks.iter().map(birth).collect();
-    let old: BTreeMap<TaskNo, Time> = changes.tasks.iter().map(birth).collect();
-    let (mut nos, mut tenants) = (Vec::new(), Vec::new());
-    let (mut firsts, mut lasts, mut times, mut days) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut bodies = Vec::new();
-    for History { task, tenant, events } in
-        changes.history.iter().filter(|row| of_new == new.contains_key(&row.task))
-    {
-        let (Some(first), Some(last)) = (events.first(), events.last()) else {
-            return Err(StoreError::Refused(format!("no events in the history of task {task}")));
+/// `task_row`
+impl Record for TaskRow<'_> {
+    fn put(&self, fields: &mut Fields<'_>) -> Encoded {
+        let TaskRow { head, events } = self;
+        fields
+            .put(head.no.0)?
+            .put(head.tenant.0)?
+            .put(&head.id)?
+            .put(&head.digest[..])?
+            .put(head.status as i16)?
+            .put(head.mode as i16)?
+            .put(head.priority as i16)?
+            .put(i64::from(head.total))?
+            .put(i64::from(head.unfinished))?
+            .put(i64::from(head.failed))?
+            .put(i64::from(head.in_review))?
+            .put(events)?
+            .put(head.created_at.0)?
+            .put(ms(head.started_at))?
+            .put(ms(head.ended_at))?
+            .put(ms(head.deadline))?
+            .put(ms(head.stopped_at))?
+            .put(ms(head.due_at))?
+            .put(ms(head.wake_at))?
+            .put(&head.reason)?;
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct PlanRow<'a> {
+    new: &'a NewPlan,
+    request: Vec<u8>,
+    nodes: Vec<u8>,
+}
+
+impl PlanRow<'_> {
+    fn of(new: &NewPlan) -> Result<PlanRow<'_>> {
+        Ok(PlanRow { new, request: rows::request(&new.request)?, nodes: rows::encode(new.plan.nodes())? })
+    }
+}
+
+/// `plan_row`
+impl Record for PlanRow<'_> {
+    fn put(&self, fields: &mut Fields<'_>) -> Encoded {
+        let PlanRow { new, request, nodes } = self;
+        fields.put(new.task.0)?.put(new.tenant.0)?.put(&new.request.title)?.put(request)?.put(nodes)?;
+        Ok(())
+    }
+}
+
+/// `subtask_row`
+impl Record for &SubtaskRow {
+    fn put(&self, fields: &mut Fields<'_>) -> Encoded {
+        let SubtaskRow { tenant, task, index, row } = self;
+        fields
+            .put(task.0)?
+            .put(i64::from(*index))?
+            .put(tenant.0)?
+            .put(row.state as i16)?
+            .put(row.route.0)?
+            .put(row.priority as i16)?
+            .put(i64::from(row.pending))?
+            .put(i64::from(row.failures))?
+            .put(i64::from(row.attempts))?
+            .put(i64::from(row.losses))?
+            .put(row.held)?
+            .put(row.queued)?
+            .put(row.lease.map(|lease| lease.0))?
+            .put(row.session.map(|session| session.0))?
+            .put(row.outcome.map(|outcome| outcome as i16))?
+            .put(ms(row.wake_at))?
+            .put(row.since.0)?;
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct OutputRow<'a> {
+    output: &'a Output,
+    artifacts: String,
+}
+
+impl OutputRow<'_> {
+    fn of(output: &Output) -> Result<OutputRow<'_>> {
+        Ok(OutputRow { output, artifacts: rows::encode_text(&output.artifacts)? })
+    }
+}
+
+/// `output_row`
+impl Record for OutputRow<'_> {
+    fn put(&self, fields: &mut Fields<'_>) -> Encoded {
+        let OutputRow { output, artifacts } = self;
+        fields
+            .put(output.task.0)?
+            .put(i64::from(output.index))?
+            .put(output.tenant.0)?
+            .put(&output.body[..])?
+            .put(artifacts)?;
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct HistoryRow<'a> {
+    history: &'a History,
+    first: i64,
+    last: i64,
+    at: Time,
+    day: i64,
+    body: Vec<u8>,
+}
+
+impl HistoryRow<'_> {
+    /// The day is that of the events, or of the task's `birth` where the clock was set back since: a reader may
+    /// rely on no event being in an older partition than that.
+    fn of(history: &History, birth: Option<Time>) -> Result<HistoryRow<'_>> {
+        let Some((first, last, at)) = rows::span(history) else {
+            return Err(StoreError::Refused(format!("no events in the history of task {}", history.task)));
         };
-        let birth = new.get(task).or(old.get(task));
-        let day = rows::day(birth.map_or(first.at, |birth| first.at.max(*birth)));
-        nos.push(task.0);
-        tenants.push(tenant.0);
-        firsts.push(long(first.number)?);
-        lasts.push(long(last.number)?);
-        times.push(first.at.0);
-        days.push(i32::try_from(day).map_err(|_| StoreError::Refused(format!("no calendar has day {day}")))?);
-        bodies.push(rows::encode(events)?);
+        let day = rows::day(birth.map_or(at, |birth| at.max(birth)));
+        let body = rows::encode(&history.events)?;
+        Ok(HistoryRow { history, first: long(first)?, last: long(last)?, at, day, body })
     }
-    bounded(&bodies)?;
-    Ok(Arrays::default()
-        .array(nos)
-        .array(firsts)
-        .array(lasts)
-        .array(times)
-        .array(days)
-        .array(tenants)
-        .array(bodies))
 }
 
-pub(super) fn new_sessions(sessions: &[Session]) -> Result<Arrays<'_>> {
-    let declarations: Result<Vec<_>> =
-        sessions.iter().map(|session| rows::encode_text(&session.declaration)).collect();
-    Ok(Arrays::default()
-        .of(sessions, |session| session.no.0)
-        .of(sessions, |session| session.tenant.0)
-        .of(sessions, |session| session.replica.0)
-        .of(sessions, |session| session.token.as_slice())
-        .of(sessions, |session| i64::from(session.connection))
-        .of(sessions, |session| session.state as i16)
-        .of(sessions, |session| session.opened_at.0)
-        .of(sessions, |session| ms(session.wake_at))
-        .array(declarations?))
+/// `history_row`
+impl Record for HistoryRow<'_> {
+    fn put(&self, fields: &mut Fields<'_>) -> Encoded {
+        let HistoryRow { history, first, last, at, day, body } = self;
+        fields
+            .put(history.task.0)?
+            .put(first)?
+            .put(last)?
+            .put(at.0)?
+            .put(day)?
+            .put(history.tenant.0)?
+            .put(body)?;
+        Ok(())
+    }
 }
 
-pub(super) fn sessions(sessions: &[Session]) -> Arrays<'_> {
-    Arrays::default()
-        .of(sessions, |session| session.no.0)
-        .of(sessions, |session| session.replica.0)
-        .of(sessions, |session| i64::from(session.connection))
-        .of(sessions, |session| session.state as i16)
-        .of(sessions, |session| ms(session.wake_at))
+impl<'a> Params<'a> {
+    /// What happened to tasks that are new, or to the others.
+    fn history(self, changes: &'a Changes, of_new: bool) -> Result<Params<'a>> {
+        let birth = |task: &Task| (task.no, task.created_at);
+        let new: BTreeMap<TaskNo, Time> = changes.new_tasks.iter().map(birth).collect();
+        let old: BTreeMap<TaskNo, Time> = changes.tasks.iter().map(birth).collect();
+        let asked = changes.history.iter().filter(|row| of_new == new.contains_key(&row.task));
+        let births = |row: &History| new.get(&row.task).or(old.get(&row.task)).copied();
+        let history = asked.map(|row| HistoryRow::of(row, births(row))).collect::<Result<Vec<_>>>()?;
+        bounded(history.iter().map(|row| row.body.len()))?;
+        Ok(self.rows(history))
+    }
 }
 
-pub(super) fn dead_sessions(dead: &[SessionNo]) -> Arrays<'_> {
-    Arrays::default().of(dead, |session| session.0)
+#[derive(Debug)]
+struct SessionRow<'a> {
+    session: &'a Session,
+    declaration: String,
 }
 
-/// The last word of each agent, in the order of their names.
-pub(super) fn last_said(agents: &[AgentSeen]) -> Vec<&AgentSeen> {
-    let named: BTreeMap<_, _> =
+/// `session_row`
+impl Record for SessionRow<'_> {
+    fn put(&self, fields: &mut Fields<'_>) -> Encoded {
+        let SessionRow { session, declaration } = self;
+        fields
+            .put(session.no.0)?
+            .put(session.tenant.0)?
+            .put(session.replica.0)?
+            .put(&session.token[..])?
+            .put(i64::from(session.connection))?
+            .put(session.state as i16)?
+            .put(session.opened_at.0)?
+            .put(ms(session.wake_at))?
+            .put(declaration)?;
+        Ok(())
+    }
+}
+
+/// For `insert_sessions`.
+pub(super) fn new_sessions(sessions: &[Session], stamp: i64) -> Result<Params<'_>> {
+    let row = |session| Ok(SessionRow { session, declaration: rows::encode_text(&session.declaration)? });
+    Ok(Params::default().try_rows(sessions.iter().map(row))?.with(stamp))
+}
+
+/// For `update_sessions`, which leaves declarations alone.
+pub(super) fn sessions(sessions: &[Session], stamp: i64) -> Params<'_> {
+    let row = |session| SessionRow { session, declaration: String::new() };
+    Params::default().rows(sessions.iter().map(row)).with(stamp)
+}
+
+pub(super) fn dead_sessions(dead: &[SessionNo]) -> Params<'_> {
+    Params::default().with(dead.iter().map(|session| session.0).collect::<Vec<_>>())
+}
+
+#[derive(Debug)]
+struct AgentRow<'a> {
+    seen: &'a AgentSeen,
+    declaration: String,
+}
+
+/// `agent_row`
+impl Record for AgentRow<'_> {
+    fn put(&self, fields: &mut Fields<'_>) -> Encoded {
+        let AgentRow { seen, declaration } = self;
+        fields.put(seen.tenant.0)?.put(&seen.declaration.name)?.put(seen.at.0)?.put(declaration)?;
+        Ok(())
+    }
+}
+
+/// For `upsert_agents`: the last word of each agent, in the order of their names.
+pub(super) fn agents(agents: &[AgentSeen]) -> Result<Params<'_>> {
+    let last: BTreeMap<_, _> =
         agents.iter().map(|seen| ((seen.tenant, seen.declaration.name.as_str()), seen)).collect();
-    named.into_values().collect()
-}
-
-pub(super) fn agents<'a>(agents: &'a [&'a AgentSeen]) -> Result<Arrays<'a>> {
-    let declarations: Result<Vec<_>> =
-        agents.iter().map(|seen| rows::encode_text(&seen.declaration)).collect();
-    Ok(Arrays::default()
-        .of(agents, |seen| seen.tenant.0)
-        .of(agents, |seen| seen.declaration.name.as_str())
-        .of(agents, |seen| seen.at.0)
-        .array(declarations?))
+    let row = |seen| Ok(AgentRow { seen, declaration: rows::encode_text(&seen.declaration)? });
+    Params::default().try_rows(last.into_values().map(row))
 }

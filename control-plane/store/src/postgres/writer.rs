@@ -21,7 +21,7 @@ use super::{
     error,
     link::{self, Link},
     memory::{Memory, Proof},
-    rows::{self as arrays, Arrays},
+    rows::{self as sent, Params},
 };
 use crate::{Loaded, Result, StoreError, Writer, rows};
 
@@ -124,7 +124,7 @@ impl PostgresWriter {
         if batch.proof.is_none() && changes.is_empty() {
             return self.end().await;
         }
-        if batch.proof.is_some() && !arrays::is_provable(changes) {
+        if batch.proof.is_some() && !sent::is_provable(changes) {
             self.memory.rest();
             return Err(StoreError::Conflict("nothing is locked for what is to be written".into()));
         }
@@ -222,7 +222,7 @@ struct Wanted<'a> {
 
 impl<'a> Wanted<'a> {
     fn of(reads: &'a Reads) -> Result<Wanted<'a>> {
-        let place = |(task, index): &(TaskNo, Index)| Ok((task.0, arrays::int(*index)?));
+        let place = |(task, index): &(TaskNo, Index)| Ok((task.0, sent::int(*index)?));
         let mut tasks: BTreeSet<TaskNo> = reads.tasks.union(&reads.whole).copied().collect();
         tasks.extend(reads.subtasks.iter().map(|(task, _)| *task));
         let hinted: BTreeSet<TaskNo> = reads.hints.iter().map(|(task, _)| *task).collect();
@@ -265,30 +265,29 @@ async fn load(
     begun?;
     let mut into = Rows::default();
     for row in &held? {
-        let (session, stamp) = arrays::one(row, |cells| Ok((rows::session(cells)?, cells.long()?)))?;
+        let (session, stamp) = sent::one(row, |cells| Ok((rows::session(cells)?, cells.long()?)))?;
         memory.read_session(session.clone(), stamp);
         into.load_session(session);
     }
     for row in &changed? {
-        into.load_session(arrays::one(row, |cells| rows::session(cells))?);
+        into.load_session(sent::one(row, |cells| rows::session(cells))?);
     }
     let mut locked = BTreeSet::new();
     for row in named?.iter().chain(&hinted?) {
-        let (task, stamp) = arrays::one(row, |cells| Ok((rows::task(cells)?, cells.long()?)))?;
+        let (task, stamp) = sent::one(row, |cells| Ok((rows::task(cells)?, cells.long()?)))?;
         locked.insert(task.no);
         memory.read_task(task.clone(), stamp);
         into.load_task(task);
     }
     for row in &whole? {
-        let (task, index, row) = arrays::one(row, |cells| rows::subtask(cells))?;
+        let (task, index, row) = sent::one(row, |cells| rows::subtask(cells))?;
         memory.read_subtask(task, index, row.clone());
         into.load_subtask(task, index, row);
     }
     let mut drawn = None;
     for row in &placed? {
-        let (now, stamp, place) = arrays::one(row, |cells| {
-            Ok((Time(cells.long()?), cells.long()?, rows::subtask_or_none(cells)?))
-        })?;
+        let (now, stamp, place) =
+            sent::one(row, |cells| Ok((Time(cells.long()?), cells.long()?, rows::subtask_or_none(cells)?)))?;
         drawn = Some((now, stamp));
         // Hinted, and its task is locked elsewhere: what was read may change under us.
         if let Some((task, index, row)) = place.filter(|(task, _, _)| locked.contains(task)) {
@@ -330,25 +329,19 @@ async fn write(
     batch: &Batch,
 ) -> Result<Option<Written>> {
     let proof = batch.proof.as_ref();
-    let tasks_by_name = arrays::by_name(&changes.new_tasks);
-    let (creates, advances) = (arrays::creates(changes), arrays::advances(changes));
-    let create = if creates {
-        arrays::create(&tasks_by_name, changes, batch.stamp, proof)?
-    } else {
-        Arrays::default()
-    };
-    let advance = arrays::advance(changes, batch.stamp, proof)?;
+    let (creates, advances) = (sent::creates(changes), sent::advances(changes));
+    let create = if creates { sent::create(changes, batch.stamp, proof)? } else { Params::default() };
+    let advance = sent::advance(changes, batch.stamp, proof)?;
     if proof.is_some() && !(creates && advances) {
-        let (statement, arrays) =
+        let (statement, params) =
             if creates { (&statements.create, &create) } else { (&statements.advance, &advance) };
-        let written = client.query(statement, &arrays.params()).await;
+        let written = client.query(statement, &params.refs()).await;
         return written.map_err(error::of_commit).and_then(|rows| said(&rows));
     }
-    let agents_by_name = arrays::last_said(&changes.agents);
-    let new_sessions = arrays::new_sessions(&changes.new_sessions)?.all(batch.stamp);
-    let sessions = arrays::sessions(&changes.sessions).all(batch.stamp);
-    let dead_sessions = arrays::dead_sessions(&changes.dead_sessions);
-    let agents = arrays::agents(&agents_by_name)?;
+    let new_sessions = sent::new_sessions(&changes.new_sessions, batch.stamp)?;
+    let sessions = sent::sessions(&changes.sessions, batch.stamp);
+    let dead_sessions = sent::dead_sessions(&changes.dead_sessions);
+    let agents = sent::agents(&changes.agents)?;
     let pipe = Pipe { client, failed: AtomicBool::new(false) };
     let (begun, created, a, b, c, d, advanced, end) = futures::join!(
         pipe.begin(proof.is_some()),
@@ -356,7 +349,7 @@ async fn write(
         pipe.send(&statements.insert_sessions, !changes.new_sessions.is_empty(), &new_sessions),
         pipe.send(&statements.update_sessions, !changes.sessions.is_empty(), &sessions),
         pipe.send(&statements.delete_sessions, !changes.dead_sessions.is_empty(), &dead_sessions),
-        pipe.send(&statements.upsert_agents, !agents_by_name.is_empty(), &agents),
+        pipe.send(&statements.upsert_agents, !changes.agents.is_empty(), &agents),
         pipe.send(&statements.advance, advances, &advance),
         pipe.end(),
     );
@@ -400,12 +393,12 @@ impl Pipe<'_> {
         &self,
         statement: &Statement,
         any: bool,
-        arrays: &arrays::Arrays<'_>,
+        params: &Params<'_>,
     ) -> std::result::Result<Vec<Row>, Error> {
         if !any {
             return Ok(Vec::new());
         }
-        let sent = self.client.query(statement, &arrays.params()).await;
+        let sent = self.client.query(statement, &params.refs()).await;
         if sent.is_err() {
             self.failed.store(true, Ordering::Relaxed);
         }
