@@ -8,7 +8,7 @@ create table tenants (
 
 insert into tenants (no, name) values (1, 'default');
 
--- One number per batch, drawn after its locks: every id and every place in line comes from it.
+-- One number per batch, later than those of its rows: every id and every place in line comes from it.
 create sequence stamps as bigint;
 create sequence replica_numbers as bigint;
 

@@ -14,7 +14,7 @@ use crate::{
 pub struct Reads {
     /// Sessions that may change.
     pub sessions: BTreeSet<SessionNo>,
-    /// Sessions that may be given leases: they must not change meanwhile.
+    /// Sessions that may be given leases, or may have them taken: they must not change meanwhile.
     pub seats: BTreeSet<SessionNo>,
     /// Tasks by the client's name: may not exist yet.
     pub ids: BTreeSet<(TenantNo, TaskId)>,
@@ -83,7 +83,7 @@ pub fn reads(command: &Command, plans: &BTreeMap<TaskNo, Arc<Plan>>, into: &mut 
         }
         Command::Return { at, session, .. } => {
             one(at.task, at.index);
-            into.sessions.insert(*session);
+            into.seats.insert(*session);
         }
         Command::Route { task, index, .. }
         | Command::Wake { task, index: Some(index) }

@@ -85,7 +85,7 @@ pub struct Session {
     pub replica: ReplicaNo,
     /// Proves to be the same worker when it resumes.
     pub token: [u8; 16],
-    /// How often the worker had connected again when its stream was taken up: of two, the higher came later.
+    /// The number that the worker gave to the stream which was taken up, 0 for its first: of two, the higher came later.
     pub connection: u32,
     pub state: SessionState,
     pub declaration: Arc<WorkerDeclaration>,

@@ -29,7 +29,7 @@ pub const MINTS_MAX: u32 = 1 << MINT_BITS;
 const MINT_BITS: u32 = 12;
 
 /// What a batch is decided with: the database's time, and one number drawn from its ever-growing sequence
-/// *after* the batch's rows were locked, so that ids minted for the same row only ever grow.
+/// *after* the batch's rows were written last, so that ids minted for the same row only ever grow.
 #[derive(Debug)]
 pub struct Frame<'a> {
     pub now: Time,

@@ -38,7 +38,8 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 pub trait Writer: Send {
     /// Begins a batch: the rows that `reads` declares, with a time and a stamp that is above that of every batch
     /// that wrote any of them. Either all are locked until the end of the batch, or they are what was seen last
-    /// and [`commit`](Writer::commit) proves that they still are. Rows that do not exist are left out; hinted
+    /// and [`commit`](Writer::commit) proves that they still are. Rows that do not exist are left out, and so
+    /// may be those asked for by name: the commit proves that they are free; hinted
     /// subtasks whose task is locked elsewhere too. Plans are not loaded, and a session that is only a seat
     /// comes without its declaration.
     ///

@@ -17,7 +17,8 @@ use crate::{
     world::World,
 };
 
-/// In text: `t: a b` are subtasks of a task, `t: all` the whole of it, `t` its own row alone.
+/// In text: `t: a b` are subtasks of a task, `t: all` the whole of it, `t` its own row alone; `seat` is a session that
+/// is not changed.
 fn declared(world: &mut World, ask: Ask) -> String {
     let mut into = Reads::default();
     for command in ask.commands(world) {
@@ -26,7 +27,7 @@ fn declared(world: &mut World, ask: Ask) -> String {
             no.and_then(|no| Some((no, world.plans.get(&no)?.clone()))).into_iter().collect();
         reads(&command, &plans, &mut into);
     }
-    assert!(into.seats.is_empty() && into.hints.is_empty(), "placement declares these");
+    assert!(into.hints.is_empty(), "placement declares these");
     let mut said: Vec<String> = Vec::new();
     for no in &into.tasks {
         let id = world.tasks.get(no).map_or("nobody", |task| task.id.as_str());
@@ -37,6 +38,7 @@ fn declared(world: &mut World, ask: Ask) -> String {
     }
     said.extend(into.ids.iter().map(|(tenant, id)| format!("named {tenant}/{id}")));
     said.extend(into.sessions.iter().map(|no| format!("session {}", world.sessions[no].declaration.worker)));
+    said.extend(into.seats.iter().map(|no| format!("seat {}", world.sessions[no].declaration.worker)));
     said.join(", ")
 }
 
@@ -57,7 +59,7 @@ fn each_command_declares_its_rows() {
         (fails("a"), "t: a b c"),
         (done("d#x"), "t: d"),
         (ack("a"), "t: a"),
-        (hand_back("a"), "t: a, session w1"),
+        (hand_back("a"), "t: a, seat w1"),
         (lose("a"), "t: a"),
         (silence("a"), "t: a"),
         (wake("b"), "t: b"),

@@ -222,7 +222,7 @@ impl Replica {
             if self.roster.member(row.no).is_some_and(|member| member.connected >= look.read) {
                 continue;
             }
-            let mine = row.replica == self.no;
+            let mine = row.replica == self.no && !self.is_superseded(row);
             let connected = self.has(row.no);
             match (row.state, row.wake_at) {
                 (SessionState::Expired, _) => {
@@ -263,6 +263,11 @@ impl Replica {
         let gone = self.roster.connected_before(look.read).filter(|no| !known.contains(no));
         out.extend(gone.map(|session| Outbound::Evict { session }));
         (commands, out)
+    }
+
+    /// Whether the worker has opened a later stream than the one that is here: as good as one elsewhere.
+    fn is_superseded(&self, row: &Session) -> bool {
+        self.roster.member(row.no).is_some_and(|member| member.connection < row.connection)
     }
 
     /// Somebody else believed that this replica was dead, and the stream is here.

@@ -88,8 +88,8 @@ impl Replica {
                     learn(docs, commands, &replies);
                     self.line.missed(&missed(&batch.hints, &effects), now);
                     let out = self.absorb(effects, now);
-                    let created = created(&changes);
-                    return Ok(Step { replies, out, history: changes.history, created });
+                    let (history, created) = written(changes);
+                    return Ok(Step { replies, out, history, created });
                 }
                 Ok(None) => {}
                 Err(StoreError::Conflict(_)) if conflicts < CONFLICTS_MAX => conflicts += 1,
@@ -145,7 +145,7 @@ impl Replica {
         for command in commands {
             reads(command, &plans, &mut wanted);
         }
-        wanted.seats = seats.iter().map(|seat| seat.session).collect();
+        wanted.seats.extend(seats.iter().map(|seat| seat.session));
         wanted.hints = hints.iter().map(|place| (place.task, place.index)).collect();
         Ok(Batch { plans, seats, hints, reads: wanted })
     }
@@ -185,17 +185,18 @@ impl Replica {
     }
 }
 
-fn created(changes: &Changes) -> BTreeMap<TaskNo, Created> {
-    let head =
-        |head: &Task| (head.no, Created { head: head.clone(), subtasks: Vec::new(), events: Vec::new() });
-    let mut created: BTreeMap<TaskNo, Created> = changes.new_tasks.iter().map(head).collect();
-    for sub in &changes.new_subtasks {
-        created.entry(sub.task).and_modify(|new| new.subtasks.push(sub.row.clone()));
+/// What happened, and what was written of new tasks.
+fn written(changes: Changes) -> (Vec<History>, BTreeMap<TaskNo, Created>) {
+    let Changes { new_tasks, new_subtasks, history, .. } = changes;
+    let new = |head: Task| (head.no, Created { head, subtasks: Vec::new(), events: Vec::new() });
+    let mut created: BTreeMap<TaskNo, Created> = new_tasks.into_iter().map(new).collect();
+    for sub in new_subtasks {
+        created.entry(sub.task).and_modify(|new| new.subtasks.push(sub.row));
     }
-    for history in &changes.history {
-        created.entry(history.task).and_modify(|new| new.events.clone_from(&history.events));
+    for more in &history {
+        created.entry(more.task).and_modify(|new| new.events.clone_from(&more.events));
     }
-    created
+    (history, created)
 }
 
 /// What is durable now is what the next briefs will ask for.

@@ -48,7 +48,7 @@ pub fn declaration(hello: &v1::Hello) -> Result<WorkerDeclaration, Failure> {
             found.push(over("hello.resume.in_flight", "WORKER_LEASES", max, got));
         }
         if resume.connection == 0 {
-            let issue = "1 at the first reconnect, and higher at every further one, got 0";
+            let issue = "at least 1, and higher at every further reconnect, got 0";
             found.push(Violation::new("hello.resume.connection", issue));
         }
     }

@@ -3,8 +3,10 @@
 use tokio_postgres::{
     Error,
     error::{DbError, SqlState},
+    types::WrongType,
 };
 
+use super::record::Misfit;
 use crate::StoreError;
 
 /// The constraint that two batches may both run into without either being wrong.
@@ -15,6 +17,10 @@ impl From<Error> for StoreError {
     fn from(error: Error) -> StoreError {
         match error.as_db_error() {
             Some(said) => of_state(said),
+            None if is_misfit(&error) => StoreError::Schema(format!(
+                "the schema is not what this downbeat expects: {}",
+                with_source(&error)
+            )),
             None => StoreError::unavailable(with_source(&error)),
         }
     }
@@ -27,6 +33,11 @@ impl From<deadpool_postgres::PoolError> for StoreError {
             other => StoreError::unavailable(other.to_string()),
         }
     }
+}
+
+/// Whether what was to be sent does not fit the types of the statement: trying again would not help.
+fn is_misfit(error: &Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<WrongType>() || source.is::<Misfit>())
 }
 
 /// For the first connection: what is wrong with the URL now will be wrong later. For a connection that was

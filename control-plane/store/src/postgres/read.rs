@@ -93,7 +93,6 @@ impl PostgresStore {
         self.settle(found.await, client)
     }
 
-    /// Not prepared: which index serves best depends on the prefix, so it is planned for each.
     pub(super) async fn read_list_tasks(&self, list: &ListTasks) -> Result<TaskPage> {
         let ListTasks { tenant, statuses, id_prefix, before, limit } = list;
         let wanted = if statuses.is_empty() { &TaskStatus::ALL[..] } else { statuses };

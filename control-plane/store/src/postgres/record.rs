@@ -1,12 +1,18 @@
 //! Rows on their way to Postgres: each is one value of a composite type, so that all changes of a table are one
 //! array. The types are in the migrations, one for each table that batches write.
 
-use std::{error::Error, fmt, slice};
+use std::{fmt, slice};
 
 use bytes::{BufMut, BytesMut};
+use thiserror::Error;
 use tokio_postgres::types::{Field, IsNull, Kind, ToSql, Type, to_sql_checked};
 
-pub(super) type Encoded<T = ()> = Result<T, Box<dyn Error + Sync + Send>>;
+pub(super) type Encoded<T = ()> = Result<T, Box<dyn std::error::Error + Sync + Send>>;
+
+/// A row that is not what its composite type says.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub(super) struct Misfit(String);
 
 /// What can be sent as a row.
 pub(super) trait Record: fmt::Debug {
@@ -23,7 +29,8 @@ pub(super) struct Fields<'a> {
 impl Fields<'_> {
     /// The next field; it has to be of the type that the composite type says.
     pub(super) fn put(&mut self, value: impl ToSql) -> Encoded<&mut Self> {
-        let field = self.expected.next().ok_or("a row has more fields than its type")?;
+        let field =
+            self.expected.next().ok_or_else(|| Misfit("a row has more fields than its type".into()))?;
         self.out.put_u32(field.type_().oid());
         let length = self.out.len();
         self.out.put_i32(-1);
@@ -42,14 +49,14 @@ pub(super) struct Row<T>(pub(super) T);
 impl<T: Record> ToSql for Row<T> {
     fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Encoded<IsNull> {
         let Kind::Composite(fields) = ty.kind() else {
-            return Err(format!("{ty} is no composite type").into());
+            return Err(Misfit(format!("{ty} is no composite type")).into());
         };
         out.put_i32(i32::try_from(fields.len())?);
         let mut fields = Fields { expected: fields.iter(), out };
         self.0.put(&mut fields)?;
         match fields.expected.next() {
             None => Ok(IsNull::No),
-            Some(missing) => Err(format!("a row of {ty} has no {}", missing.name()).into()),
+            Some(missing) => Err(Misfit(format!("a row of {ty} has no {}", missing.name())).into()),
         }
     }
 

@@ -145,7 +145,7 @@ pub(super) fn create<'a>(changes: &'a Changes, stamp: i64, proof: Option<&'a Pro
 pub(super) fn advance<'a>(changes: &'a Changes, stamp: i64, proof: Option<&'a Proof>) -> Result<Params<'a>> {
     let beside = if proof.is_some() { &changes.new_tasks[..] } else { &[] };
     let outputs = changes.outputs.iter().map(OutputRow::of).collect::<Result<Vec<_>>>()?;
-    bounded(changes.outputs.iter().map(|output| output.body.len()))?;
+    bounded(outputs.iter().map(|row| row.output.body.len() + row.artifacts.len()))?;
     proven(proof, stamp)
         .with(beside.iter().map(|task| task.no.0).collect::<Vec<_>>())
         .try_rows(changes.tasks.iter().map(TaskRow::of))?
@@ -174,7 +174,7 @@ pub(super) fn creates(changes: &Changes) -> bool {
 /// Whether there is something for `advance` to write.
 pub(super) fn advances(changes: &Changes) -> bool {
     let Changes { new_tasks, tasks, subtasks, outputs, history, .. } = changes;
-    let is_old = |row: &History| new_tasks.iter().all(|task| task.no != row.task);
+    let is_old = |row: &History| new_tasks.binary_search_by_key(&row.task, |task| task.no).is_err();
     !(tasks.is_empty() && subtasks.is_empty() && outputs.is_empty()) || history.iter().any(is_old)
 }
 

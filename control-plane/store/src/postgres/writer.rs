@@ -331,7 +331,8 @@ async fn write(
     let proof = batch.proof.as_ref();
     let (creates, advances) = (sent::creates(changes), sent::advances(changes));
     let create = if creates { sent::create(changes, batch.stamp, proof)? } else { Params::default() };
-    let advance = sent::advance(changes, batch.stamp, proof)?;
+    let advance =
+        if advances || !creates { sent::advance(changes, batch.stamp, proof)? } else { Params::default() };
     if proof.is_some() && !(creates && advances) {
         let (statement, params) =
             if creates { (&statements.create, &create) } else { (&statements.advance, &advance) };
