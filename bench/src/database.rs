@@ -5,14 +5,16 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use tokio_postgres::{Client, NoTls};
 
-/// Rows written count with a delay of up to a second in Postgres' statistics.
-pub(crate) const STATISTICS_DELAY_S: u64 = 1;
+/// How long it takes until Postgres' statistics count what a connection did that has become idle: PGSTAT_IDLE_INTERVAL,
+/// 10 seconds in PostgreSQL 15.
+pub(crate) const STATISTICS_DELAY: Duration = Duration::from_secs(11);
 
 /// An empty database, and what a control plane has to be told of it.
 #[allow(clippy::large_enum_variant, reason = "there is one at a time")]

@@ -7,7 +7,7 @@ use downbeat_sdk::Client;
 
 use crate::{
     bed::{Bed, Crew},
-    database::STATISTICS_DELAY_S,
+    database::STATISTICS_DELAY,
     figures::Figures,
     lab::Lab,
     proc, run,
@@ -45,7 +45,7 @@ pub(super) async fn run(lab: &Lab) -> Result<Vec<Figures>> {
     let leased = rss(&bed)?;
 
     let window = lab.pick(Duration::from_secs(60), Duration::from_secs(3));
-    tokio::time::sleep(Duration::from_secs(STATISTICS_DELAY_S + 1)).await;
+    tokio::time::sleep(lab.pick(STATISTICS_DELAY, Duration::from_secs(1))).await;
     let (rows, disk) = (bed.database.counters().await?, proc::written_bytes(bed.server_pid()));
     let begin = Instant::now();
     tokio::time::sleep(window).await;

@@ -10,7 +10,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::diamond::AGENTS;
 use crate::{
     bed::{Bed, Crew},
-    database::{STATISTICS_DELAY_S, Table},
+    database::{STATISTICS_DELAY, Table},
     figures::{Cost, Figures},
     lab::Lab,
     run,
@@ -51,7 +51,7 @@ pub(super) async fn run(lab: &Lab) -> Result<Vec<Figures>> {
     let seconds = arrive(&client, &ids, tasks_per_s).await?;
     let subtasks = (ids.len() * SUBTASKS) as u64;
     figures.cost = Some(Cost::between(&began, &bed.usage().await?, subtasks));
-    tokio::time::sleep(Duration::from_secs(STATISTICS_DELAY_S)).await;
+    tokio::time::sleep(lab.pick(STATISTICS_DELAY, Duration::from_secs(1))).await;
     figures.tables = growth(&tables, bed.database.tables().await?);
 
     let sample: Vec<String> = ids.iter().step_by(ids.len().div_ceil(CHECKED)).cloned().collect();
