@@ -17,10 +17,7 @@ impl From<Error> for StoreError {
     fn from(error: Error) -> StoreError {
         match error.as_db_error() {
             Some(said) => of_state(said),
-            None if is_misfit(&error) => StoreError::Schema(format!(
-                "the schema is not what this downbeat expects: {}",
-                with_source(&error)
-            )),
+            None if is_misfit(&error) => wrong_schema(&with_source(&error)),
             None => StoreError::unavailable(with_source(&error)),
         }
     }
@@ -74,9 +71,13 @@ fn of_state(said: &DbError) -> StoreError {
     match &code.code()[..2] {
         "40" => StoreError::Conflict(message),
         "22" | "23" | "54" => StoreError::Refused(message),
-        "42" => StoreError::Schema(format!("the schema is not what this downbeat expects: {message}")),
+        "42" => wrong_schema(&message),
         _ => StoreError::unavailable(message),
     }
+}
+
+fn wrong_schema(message: &str) -> StoreError {
+    StoreError::Schema(format!("the schema is not what this downbeat expects: {message}"))
 }
 
 /// The message and where it points, but no values: those may be anybody's secrets.

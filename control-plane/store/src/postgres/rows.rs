@@ -76,7 +76,7 @@ pub(super) fn all<T>(rows: &[Row], mut decode: impl FnMut(&mut dyn Cells) -> Res
 pub(super) struct Params<'a>(Vec<Box<dyn ToSql + Sync + Send + 'a>>);
 
 impl<'a> Params<'a> {
-    pub(super) fn with(mut self, value: impl ToSql + Sync + Send + 'a) -> Params<'a> {
+    fn with(mut self, value: impl ToSql + Sync + Send + 'a) -> Params<'a> {
         self.0.push(Box::new(value));
         self
     }

@@ -21,7 +21,7 @@ use super::{
     error,
     link::{self, Link},
     memory::{Memory, Proof},
-    rows::{self as sent, Params},
+    rows::{self as pg_rows, Params},
 };
 use crate::{Loaded, Result, StoreError, Writer, rows};
 
@@ -124,7 +124,7 @@ impl PostgresWriter {
         if batch.proof.is_none() && changes.is_empty() {
             return self.end().await;
         }
-        if batch.proof.is_some() && !sent::is_provable(changes) {
+        if batch.proof.is_some() && !pg_rows::is_provable(changes) {
             self.memory.rest();
             return Err(StoreError::Conflict("nothing is locked for what is to be written".into()));
         }
@@ -222,7 +222,7 @@ struct Wanted<'a> {
 
 impl<'a> Wanted<'a> {
     fn of(reads: &'a Reads) -> Result<Wanted<'a>> {
-        let place = |(task, index): &(TaskNo, Index)| Ok((task.0, sent::int(*index)?));
+        let place = |(task, index): &(TaskNo, Index)| Ok((task.0, pg_rows::int(*index)?));
         let mut tasks: BTreeSet<TaskNo> = reads.tasks.union(&reads.whole).copied().collect();
         tasks.extend(reads.subtasks.iter().map(|(task, _)| *task));
         let hinted: BTreeSet<TaskNo> = reads.hints.iter().map(|(task, _)| *task).collect();
@@ -265,29 +265,30 @@ async fn load(
     begun?;
     let mut into = Rows::default();
     for row in &held? {
-        let (session, stamp) = sent::one(row, |cells| Ok((rows::session(cells)?, cells.long()?)))?;
+        let (session, stamp) = pg_rows::one(row, |cells| Ok((rows::session(cells)?, cells.long()?)))?;
         memory.read_session(session.clone(), stamp);
         into.load_session(session);
     }
     for row in &changed? {
-        into.load_session(sent::one(row, |cells| rows::session(cells))?);
+        into.load_session(pg_rows::one(row, |cells| rows::session(cells))?);
     }
     let mut locked = BTreeSet::new();
     for row in named?.iter().chain(&hinted?) {
-        let (task, stamp) = sent::one(row, |cells| Ok((rows::task(cells)?, cells.long()?)))?;
+        let (task, stamp) = pg_rows::one(row, |cells| Ok((rows::task(cells)?, cells.long()?)))?;
         locked.insert(task.no);
         memory.read_task(task.clone(), stamp);
         into.load_task(task);
     }
     for row in &whole? {
-        let (task, index, row) = sent::one(row, |cells| rows::subtask(cells))?;
+        let (task, index, row) = pg_rows::one(row, |cells| rows::subtask(cells))?;
         memory.read_subtask(task, index, row.clone());
         into.load_subtask(task, index, row);
     }
     let mut drawn = None;
     for row in &placed? {
-        let (now, stamp, place) =
-            sent::one(row, |cells| Ok((Time(cells.long()?), cells.long()?, rows::subtask_or_none(cells)?)))?;
+        let (now, stamp, place) = pg_rows::one(row, |cells| {
+            Ok((Time(cells.long()?), cells.long()?, rows::subtask_or_none(cells)?))
+        })?;
         drawn = Some((now, stamp));
         // Hinted, and its task is locked elsewhere: what was read may change under us.
         if let Some((task, index, row)) = place.filter(|(task, _, _)| locked.contains(task)) {
@@ -329,20 +330,20 @@ async fn write(
     batch: &Batch,
 ) -> Result<Option<Written>> {
     let proof = batch.proof.as_ref();
-    let (creates, advances) = (sent::creates(changes), sent::advances(changes));
-    let create = if creates { sent::create(changes, batch.stamp, proof)? } else { Params::default() };
+    let (creates, advances) = (pg_rows::creates(changes), pg_rows::advances(changes));
+    let create = if creates { pg_rows::create(changes, batch.stamp, proof)? } else { Params::default() };
     let advance =
-        if advances || !creates { sent::advance(changes, batch.stamp, proof)? } else { Params::default() };
+        if advances || !creates { pg_rows::advance(changes, batch.stamp, proof)? } else { Params::default() };
     if proof.is_some() && !(creates && advances) {
         let (statement, params) =
             if creates { (&statements.create, &create) } else { (&statements.advance, &advance) };
         let written = client.query(statement, &params.refs()).await;
         return written.map_err(error::of_commit).and_then(|rows| said(&rows));
     }
-    let new_sessions = sent::new_sessions(&changes.new_sessions, batch.stamp)?;
-    let sessions = sent::sessions(&changes.sessions, batch.stamp);
-    let dead_sessions = sent::dead_sessions(&changes.dead_sessions);
-    let agents = sent::agents(&changes.agents)?;
+    let new_sessions = pg_rows::new_sessions(&changes.new_sessions, batch.stamp)?;
+    let sessions = pg_rows::sessions(&changes.sessions, batch.stamp);
+    let dead_sessions = pg_rows::dead_sessions(&changes.dead_sessions);
+    let agents = pg_rows::agents(&changes.agents)?;
     let pipe = Pipe { client, failed: AtomicBool::new(false) };
     let (begun, created, a, b, c, d, advanced, end) = futures::join!(
         pipe.begin(proof.is_some()),

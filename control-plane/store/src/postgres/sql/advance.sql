@@ -1,5 +1,5 @@
 -- What a running task changes, in one statement: the heads of tasks ($7: everything but who they are), subtasks ($8),
--- what they delivered ($9), and what happened ($10). $5 is the stamp. Nothing is written unless the tasks $6 are there,
+-- and what they delivered ($9). $5 is the stamp. Nothing is written unless the tasks $6 are there,
 -- which the same batch created.
 , proven as materialized (
     select
@@ -28,10 +28,5 @@
     insert into outputs (task_no, idx, tenant, body, artifacts)
     select c.*
     from unnest($9::output_row[]) as c
-    where (select proven.all from proven)
-), happened as (
-    insert into history (task_no, first, last, at, day, tenant, body)
-    select c.*
-    from unnest($10::history_row[]) as c
     where (select proven.all from proven)
 )

@@ -1,6 +1,5 @@
--- New tasks, in one statement: their heads ($7, in the order of their names), plans ($8), subtasks ($9), and what
--- happened ($10). $5 is the stamp. Of names that were not looked up before ($6), nothing is written unless they are
--- free.
+-- New tasks, in one statement: their heads ($7, in the order of their names), plans ($8), and subtasks ($9).
+-- $5 is the stamp. Of names that were not looked up before ($6), nothing is written unless they are free.
 , proven as materialized (
     select
         (select count(*) from held) = cardinality($1::bigint[])
@@ -30,10 +29,5 @@
     )
     select c.*
     from unnest($9::subtask_row[]) as c
-    where (select proven.all from proven)
-), happened as (
-    insert into history (task_no, first, last, at, day, tenant, body)
-    select c.*
-    from unnest($10::history_row[]) as c
     where (select proven.all from proven)
 )
