@@ -17,8 +17,10 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use crate::worker::{Brief, Stamp};
 
-/// How often the list of unfinished tasks is looked at. It costs one indexed read, however much goes on.
+/// How long to wait before the list of unfinished tasks is looked at again, at least,
 const LOOK: Duration = Duration::from_millis(20);
+/// and in how many times as long as the look took: it is not what is measured.
+const REST: u32 = 10;
 const PAGE: u32 = 500;
 /// Tasks that are checked beside each other.
 const CHECKS: usize = 8;
@@ -101,7 +103,7 @@ impl Lookout {
                 if sender.send(Seen { at, unfinished }).is_err() {
                     return;
                 }
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(LOOK.max(at.elapsed() * REST)).await;
             }
         });
         Lookout { seen, looking }

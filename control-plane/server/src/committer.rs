@@ -392,9 +392,10 @@ impl Committer {
         batch: &Pending,
     ) -> Result<Option<Step>, StoreError> {
         let now = self.now();
-        for (route, from) in self.replica.wants(now) {
-            let found = self.store.ready(route, from, SCAN_LIMIT).await?;
-            self.replica.scanned(route, from, SCAN_LIMIT as usize, found);
+        for scan in self.replica.wants(now) {
+            let began = self.now();
+            let found = self.store.ready(scan.route, scan.from, SCAN_LIMIT).await?;
+            self.replica.scanned(scan, SCAN_LIMIT as usize, found, began, self.now());
         }
         if batch.commands.is_empty() && !self.replica.has_placeable() {
             return Ok(None);

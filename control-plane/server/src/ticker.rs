@@ -9,7 +9,7 @@ use downbeat_core::{
     session::{Session, SessionState},
     time::Time,
 };
-use downbeat_store::{Leased, Store, StoreError, Tick};
+use downbeat_store::{Leased, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::mpsc, time::Instant};
 
@@ -18,7 +18,7 @@ use crate::{
     committer::{Answer, Input, Revoked},
     config::Config,
     registry::Registry,
-    replica::{LeaseLook, SessionLook},
+    replica::{LeaseLook, Pace, SessionLook},
     watch::Watch,
 };
 
@@ -75,6 +75,8 @@ pub(crate) struct Ticker {
     /// Routes that stood in line at the last look and may hold blocked subtasks.
     unserved: BTreeSet<RouteNo>,
     maintained: Option<Instant>,
+    lines: Pace,
+    leases: Pace,
     ticks: u32,
     away: bool,
 }
@@ -100,6 +102,8 @@ impl Ticker {
             sessions: Vec::new(),
             unserved: BTreeSet::new(),
             maintained: None,
+            lines: Pace::default(),
+            leases: Pace::default(),
             ticks: 0,
             away: false,
         }
@@ -163,20 +167,30 @@ impl Ticker {
     }
 
     async fn look(&mut self) -> Result<(), StoreError> {
-        let tick = self.store.tick(self.replica, self.config.dead_after_ms, DUE_LIMIT).await?;
+        let began = self.clock.now();
+        let lines = self.lines.next() <= began;
+        let tick = self.store.tick(self.replica, self.config.dead_after_ms, DUE_LIMIT, lines).await?;
+        if lines {
+            self.lines.took(began, self.clock.now());
+        }
         self.registry.see_time(tick.now);
         let changed = tick.sessions_mark != self.sessions_mark || tick.replicas != self.live;
         self.sessions_mark = tick.sessions_mark;
         self.live.clone_from(&tick.replicas);
-        self.learn_routes(&tick).await?;
+        let in_line = tick.in_line.as_ref().map(|routes| routes.iter().copied().collect::<BTreeSet<_>>());
+        if let Some(in_line) = &in_line {
+            self.learn_routes(in_line).await?;
+        }
         self.ticks = self.ticks.wrapping_add(1);
         let all = self.ticks.is_multiple_of(LOOK_EVERY_TICKS);
-        if all {
+        if all && self.leases.next() <= self.clock.now() {
             self.look_at_leases().await?;
-        } else if changed || self.sessions.iter().any(|row| row.state != SessionState::Open) {
+        } else if all || changed || self.sessions.iter().any(|row| row.state != SessionState::Open) {
             self.look_at_sessions().await?;
         }
-        self.settle_stuck(&tick).await?;
+        if let Some(in_line) = &in_line {
+            self.settle_stuck(in_line, tick.now).await?;
+        }
         self.give(Input::Tick(tick)).await;
         if self.maintained.is_none_or(|at| at.elapsed() >= MAINTAIN_EVERY) {
             self.store.maintain().await?;
@@ -185,9 +199,8 @@ impl Ticker {
         Ok(())
     }
 
-    async fn learn_routes(&self, tick: &Tick) -> Result<(), StoreError> {
-        let in_line = tick.ready.iter().copied().collect();
-        let routes = self.registry.find_routes(&*self.store, &in_line).await?;
+    async fn learn_routes(&self, in_line: &BTreeSet<RouteNo>) -> Result<(), StoreError> {
+        let routes = self.registry.find_routes(&*self.store, in_line).await?;
         if !routes.is_empty() {
             self.give(Input::Routes(routes.clone())).await;
             self.registry.read_routes(&routes);
@@ -228,6 +241,7 @@ impl Ticker {
         let read = self.clock.now();
         let before = self.mine();
         let leases = if before.is_empty() { Vec::new() } else { self.store.leases(&before).await? };
+        self.leases.took(read, self.clock.now());
         self.look_at_sessions().await?;
         let of: Vec<SessionNo> = self.mine().into_iter().filter(|no| before.contains(no)).collect();
         if !of.is_empty() {
@@ -242,11 +256,10 @@ impl Ticker {
     }
 
     /// Blocks what has waited too long for a worker that nobody is, and unblocks what somebody can do again.
-    async fn settle_stuck(&mut self, tick: &Tick) -> Result<(), StoreError> {
-        let in_line: BTreeSet<RouteNo> = tick.ready.iter().copied().collect();
-        let served = self.registry.served_now(&in_line);
+    async fn settle_stuck(&mut self, in_line: &BTreeSet<RouteNo>, now: Time) -> Result<(), StoreError> {
+        let served = self.registry.served_now(in_line);
         let patience = self.config.policy.schedule_to_start_ms;
-        let before = Time(tick.now.0.saturating_sub(i64::try_from(patience).unwrap_or(i64::MAX)));
+        let before = Time(now.0.saturating_sub(i64::try_from(patience).unwrap_or(i64::MAX)));
         for route in in_line.difference(&served) {
             self.unserved.insert(*route);
             for (task, index) in self.store.stuck(*route, false, before, STUCK_LIMIT).await? {
@@ -258,7 +271,7 @@ impl Ticker {
             if !self.unserved.contains(route) {
                 continue;
             }
-            let blocked = self.store.stuck(*route, true, tick.now, STUCK_LIMIT).await?;
+            let blocked = self.store.stuck(*route, true, now, STUCK_LIMIT).await?;
             if blocked.is_empty() {
                 self.unserved.remove(route);
             }

@@ -27,7 +27,9 @@ use futures::future::BoxFuture;
 pub use crate::{
     error::StoreError,
     postgres::PostgresStore,
-    query::{Due, Leased, ListTasks, Loaded, PlanRecord, Route, TaskPage, TaskRecord, TaskSummary, Tick},
+    query::{
+        Due, Leased, ListTasks, Loaded, Places, PlanRecord, Route, TaskPage, TaskRecord, TaskSummary, Tick,
+    },
     sqlite::{Clock, SqliteStore},
 };
 
@@ -76,8 +78,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// The periodic look: writes this replica's beat, deletes beats older than `dead_after_ms` (their
     /// replicas are reported as dead by what they leave behind: sessions of unknown replicas), and
-    /// reads what is due. One statement (Postgres).
-    fn tick(&self, replica: ReplicaNo, dead_after_ms: u64, limit: u32) -> BoxFuture<'_, Result<Tick>>;
+    /// reads what is due. One statement (Postgres). Looking at the `lines` as well takes long while rows that have left
+    /// them cannot be cleaned up.
+    fn tick(
+        &self,
+        replica: ReplicaNo,
+        dead_after_ms: u64,
+        limit: u32,
+        lines: bool,
+    ) -> BoxFuture<'_, Result<Tick>>;
 
     /// Interns what subtasks need; the numbers come back in the order of `specs`.
     fn intern_routes<'a>(
@@ -110,9 +119,9 @@ pub trait Store: Send + Sync + 'static {
     /// Events with a number above `after`, at most about `limit` (whole batches are not cut short of it).
     fn events(&self, task: TaskNo, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Event>>>;
 
-    /// The head of the line of one route: subtasks queued at `from` or later, in the order of
-    /// [`Queued`] within one priority, highest priority first.
-    fn ready(&self, route: RouteNo, from: i64, limit: u32) -> BoxFuture<'_, Result<Vec<Queued>>>;
+    /// The head of the line of one route: subtasks queued at `from` of their priority or later, in the order of
+    /// [`Queued`].
+    fn ready(&self, route: RouteNo, from: Places, limit: u32) -> BoxFuture<'_, Result<Vec<Queued>>>;
 
     /// Subtasks that have stood in this route's line since before `before` and are not blocked
     /// (`blocked` = false), or those that are blocked (`blocked` = true; `before` is not looked at).

@@ -29,11 +29,14 @@ pub struct Tick {
     pub replicas: Vec<downbeat_core::id::ReplicaNo>,
     /// What is due, oldest first, at most the limit.
     pub due: Vec<Due>,
-    /// Routes that have somebody in line.
-    pub ready: Vec<RouteNo>,
+    /// Routes that have somebody in line, if it was asked for.
+    pub in_line: Option<Vec<RouteNo>>,
     /// Changes whenever any session is opened, changed or deleted.
     pub sessions_mark: (i64, i64),
 }
+
+/// A place in line for each priority, by its number.
+pub type Places = [i64; Priority::ALL.len()];
 
 /// A lease, with who holds it and the route by which it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -266,7 +266,7 @@ impl World {
             Step::Forget(session) => self.forget(self.session(session)),
             Step::Tick => {
                 let no = self.replica().no;
-                let tick = now(self.store.tick(no, 30_000, 100));
+                let tick = now(self.store.tick(no, 30_000, 100, true));
                 let commands = self.replica().tick(&tick, mono);
                 commands.into_iter().for_each(|command| self.ask(command));
             }
@@ -306,7 +306,7 @@ impl World {
         self.submitted += u8::from(attempts < 200);
         let plan = Plan::build(&id, Priority::Normal, 3, &drafts, |spec| route(&spec.agent));
         let no = self.replica().no;
-        let at = now(self.store.tick(no, 30_000, 0)).now;
+        let at = now(self.store.tick(no, 30_000, 0, false)).now;
         self.ask(Command::Submit(Arc::new(Submit {
             tenant: TENANT,
             id,
@@ -442,9 +442,9 @@ impl World {
         for session in sick {
             place.batch.extend(place.replica.disconnect(session));
         }
-        for (route, from) in place.replica.wants(mono) {
-            let found = now(self.store.ready(route, from, SCAN_LIMIT as u32));
-            place.replica.scanned(route, from, SCAN_LIMIT, found);
+        for scan in place.replica.wants(mono) {
+            let found = now(self.store.ready(scan.route, scan.from, SCAN_LIMIT as u32));
+            place.replica.scanned(scan, SCAN_LIMIT, found, mono, mono);
         }
         let Place { replica, writer, docs, .. } = place;
         let Decided { replies, out, .. } =

@@ -15,8 +15,8 @@ use downbeat_core::{
     time::Time,
 };
 use downbeat_store::{
-    Leased, ListTasks, Loaded, PlanRecord, Result, Route, Store, StoreError, TaskPage, TaskRecord, Tick,
-    Writer,
+    Leased, ListTasks, Loaded, Places, PlanRecord, Result, Route, Store, StoreError, TaskPage, TaskRecord,
+    Tick, Writer,
 };
 use futures::future::BoxFuture;
 use tokio::{sync::mpsc, time::sleep};
@@ -87,8 +87,14 @@ impl Store for FaultyStore {
         Box::pin(self.trip(self.inner.leave(replica)))
     }
 
-    fn tick(&self, replica: ReplicaNo, dead_after_ms: u64, limit: u32) -> BoxFuture<'_, Result<Tick>> {
-        Box::pin(self.trip(async move { self.inner.tick(replica, dead_after_ms, limit).await }))
+    fn tick(
+        &self,
+        replica: ReplicaNo,
+        dead_after_ms: u64,
+        limit: u32,
+        lines: bool,
+    ) -> BoxFuture<'_, Result<Tick>> {
+        Box::pin(self.trip(async move { self.inner.tick(replica, dead_after_ms, limit, lines).await }))
     }
 
     fn intern_routes<'a>(
@@ -136,7 +142,7 @@ impl Store for FaultyStore {
         Box::pin(self.trip(async move { self.inner.events(task, after, limit).await }))
     }
 
-    fn ready(&self, route: RouteNo, from: i64, limit: u32) -> BoxFuture<'_, Result<Vec<Queued>>> {
+    fn ready(&self, route: RouteNo, from: Places, limit: u32) -> BoxFuture<'_, Result<Vec<Queued>>> {
         Box::pin(self.trip(async move { self.inner.ready(route, from, limit).await }))
     }
 

@@ -42,12 +42,15 @@ pub(crate) async fn the_line_is_in_order_and_starts_at_the_cursor(store: &dyn St
         place(Priority::Low, 10, 2, 1),
     ];
     assert!(line.is_sorted());
-    assert_eq!(store.ready(RouteNo(70), 0, 100).await.unwrap(), line);
-    assert_eq!(store.ready(RouteNo(70), 0, 3).await.unwrap(), line[..3]);
-    assert_eq!(store.ready(RouteNo(70), 0, 0).await.unwrap(), []);
-    assert_eq!(store.ready(RouteNo(70), 30, 100).await.unwrap(), [line[0], line[1], line[4]]);
-    assert_eq!(store.ready(RouteNo(70), 51, 100).await.unwrap(), []);
-    assert_eq!(store.ready(RouteNo(72), 0, 100).await.unwrap(), []);
+    let ready = async |route, from, limit| store.ready(RouteNo(route), from, limit).await.unwrap();
+    assert_eq!(ready(70, [0; 4], 100).await, line);
+    assert_eq!(ready(70, [0; 4], 3).await, line[..3]);
+    assert_eq!(ready(70, [0; 4], 0).await, []);
+    assert_eq!(ready(70, [30; 4], 100).await, [line[0], line[1], line[4]]);
+    // Low, normal, high, critical.
+    assert_eq!(ready(70, [10, 21, 51, 40], 100).await, [line[0], line[4], line[5]]);
+    assert_eq!(ready(70, [51; 4], 100).await, []);
+    assert_eq!(ready(72, [0; 4], 100).await, []);
 }
 
 pub(crate) async fn the_stuck_are_found(store: &dyn Store) {

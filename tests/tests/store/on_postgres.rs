@@ -145,9 +145,9 @@ async fn the_mark_sees_a_batch_that_was_overtaken() {
     let second = late.load(&change(7)).await.unwrap();
     assert!(first.stamp < second.stamp);
     late.commit(&changed(7)).await.unwrap();
-    let between = store.tick(replica, 1_000, 1).await.unwrap().sessions_mark;
+    let between = store.tick(replica, 1_000, 1, false).await.unwrap().sessions_mark;
     early.commit(&changed(6)).await.unwrap();
-    assert_ne!(store.tick(replica, 1_000, 1).await.unwrap().sessions_mark, between);
+    assert_ne!(store.tick(replica, 1_000, 1, false).await.unwrap().sessions_mark, between);
 }
 
 #[tokio::test]

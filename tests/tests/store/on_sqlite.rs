@@ -38,7 +38,7 @@ fn in_memory_everything_is_done_at_once() {
     at_once(writer.load(&whole(100))).unwrap();
     at_once(writer.rollback());
     let replica = at_once(store.join()).unwrap();
-    at_once(store.tick(replica, 1, 1)).unwrap();
+    at_once(store.tick(replica, 1, 1, false)).unwrap();
     at_once(store.leave(replica)).unwrap();
     at_once(store.intern_routes(TENANT, &[])).unwrap();
     at_once(store.routes_after(RouteNo(0))).unwrap();
@@ -51,7 +51,7 @@ fn in_memory_everything_is_done_at_once() {
     at_once(store.outputs(&[(TaskNo(100), 0)])).unwrap();
     at_once(store.outputs_of(TaskNo(100))).unwrap();
     at_once(store.events(TaskNo(100), 0, 1)).unwrap();
-    at_once(store.ready(RouteNo(70), 0, 1)).unwrap();
+    at_once(store.ready(RouteNo(70), [0; 4], 1)).unwrap();
     at_once(store.stuck(RouteNo(70), true, Time(0), 1)).unwrap();
     at_once(store.sessions()).unwrap();
     at_once(store.leases(&[SessionNo(7)])).unwrap();

@@ -31,7 +31,7 @@ pub(crate) async fn what_is_due_comes_oldest_first(store: &dyn Store) {
     write(store, &changes).await;
 
     let replica = store.join().await.unwrap();
-    let tick = store.tick(replica, HOUR_MS, 100).await.unwrap();
+    let tick = store.tick(replica, HOUR_MS, 100, false).await.unwrap();
     let due = [
         Due { at: Time(10), wake: Wake::Subtask(TaskNo(1), 1) },
         Due { at: Time(20), wake: Wake::Session(SessionNo(7)) },
@@ -39,8 +39,8 @@ pub(crate) async fn what_is_due_comes_oldest_first(store: &dyn Store) {
         Due { at: Time(40), wake: Wake::Subtask(TaskNo(1), 0) },
     ];
     assert_eq!(tick.due, due);
-    assert_eq!(store.tick(replica, HOUR_MS, 2).await.unwrap().due, due[..2]);
-    assert_eq!(store.tick(replica, HOUR_MS, 0).await.unwrap().due, []);
+    assert_eq!(store.tick(replica, HOUR_MS, 2, false).await.unwrap().due, due[..2]);
+    assert_eq!(store.tick(replica, HOUR_MS, 0, false).await.unwrap().due, []);
     let mut now = store.writer().await.unwrap();
     let loaded = now.load(&Default::default()).await.unwrap();
     assert!(loaded.now >= tick.now && tick.now > Time(1_600_000_000_000), "{:?} {:?}", loaded.now, tick.now);
@@ -49,17 +49,17 @@ pub(crate) async fn what_is_due_comes_oldest_first(store: &dyn Store) {
 pub(crate) async fn a_silent_replica_is_dead(store: &dyn Store) {
     let (silent, awake) = (store.join().await.unwrap(), store.join().await.unwrap());
     assert_ne!(silent, awake);
-    assert_eq!(store.tick(awake, HOUR_MS, 1).await.unwrap().replicas, [silent, awake]);
+    assert_eq!(store.tick(awake, HOUR_MS, 1, false).await.unwrap().replicas, [silent, awake]);
     // Time passes: without any grace the other one is dead as soon as a millisecond is over.
     let mut looks = 0;
-    while store.tick(awake, 0, 1).await.unwrap().replicas != [awake] {
+    while store.tick(awake, 0, 1, false).await.unwrap().replicas != [awake] {
         looks += 1;
         assert!(looks < 10_000, "{silent} stays alive");
     }
-    assert_eq!(store.tick(awake, HOUR_MS, 1).await.unwrap().replicas, [awake]);
+    assert_eq!(store.tick(awake, HOUR_MS, 1, false).await.unwrap().replicas, [awake]);
     // It was only slow: its next look brings it back under its number.
-    assert_eq!(store.tick(silent, HOUR_MS, 1).await.unwrap().replicas, [silent, awake]);
-    assert_eq!(store.tick(awake, HOUR_MS, 1).await.unwrap().replicas, [silent, awake]);
+    assert_eq!(store.tick(silent, HOUR_MS, 1, false).await.unwrap().replicas, [silent, awake]);
+    assert_eq!(store.tick(awake, HOUR_MS, 1, false).await.unwrap().replicas, [silent, awake]);
 }
 
 pub(crate) async fn a_replica_that_leaves_is_gone(store: &dyn Store) {
@@ -67,13 +67,13 @@ pub(crate) async fn a_replica_that_leaves_is_gone(store: &dyn Store) {
     store.leave(one).await.unwrap();
     store.leave(one).await.unwrap();
     store.leave(ReplicaNo(999)).await.unwrap();
-    assert_eq!(store.tick(two, HOUR_MS, 1).await.unwrap().replicas, [two]);
+    assert_eq!(store.tick(two, HOUR_MS, 1, false).await.unwrap().replicas, [two]);
     assert!(store.join().await.unwrap() > two);
 }
 
 pub(crate) async fn the_mark_changes_with_every_session(store: &dyn Store) {
     let replica = store.join().await.unwrap();
-    let mut marks = vec![store.tick(replica, HOUR_MS, 1).await.unwrap().sessions_mark];
+    let mut marks = vec![store.tick(replica, HOUR_MS, 1, false).await.unwrap().sessions_mark];
     let steps = [
         Changes { new_sessions: vec![build::session(1), build::session(2)], ..Changes::default() },
         Changes { sessions: vec![build::session(1)], ..Changes::default() },
@@ -88,9 +88,9 @@ pub(crate) async fn the_mark_changes_with_every_session(store: &dyn Store) {
     ];
     for changes in &steps {
         write(store, changes).await;
-        let mark = store.tick(replica, HOUR_MS, 1).await.unwrap().sessions_mark;
+        let mark = store.tick(replica, HOUR_MS, 1, false).await.unwrap().sessions_mark;
         assert_ne!(Some(&mark), marks.last(), "after {changes:?}");
-        assert_eq!(store.tick(replica, HOUR_MS, 1).await.unwrap().sessions_mark, mark);
+        assert_eq!(store.tick(replica, HOUR_MS, 1, false).await.unwrap().sessions_mark, mark);
         marks.push(mark);
     }
     assert_eq!(marks.first(), marks.last(), "nobody at the start, nobody at the end");
@@ -109,7 +109,11 @@ pub(crate) async fn routes_with_somebody_in_line_are_named(store: &dyn Store) {
     ];
     write(store, &Changes { new_subtasks: subtasks, ..Changes::default() }).await;
     let replica = store.join().await.unwrap();
-    assert_eq!(store.tick(replica, HOUR_MS, 1).await.unwrap().ready, [routes[1], routes[3]]);
+    assert_eq!(
+        store.tick(replica, HOUR_MS, 1, true).await.unwrap().in_line,
+        Some(vec![routes[1], routes[3]])
+    );
+    assert_eq!(store.tick(replica, HOUR_MS, 1, false).await.unwrap().in_line, None);
 }
 
 pub(crate) async fn upkeep_may_be_repeated(store: &dyn Store) {

@@ -4,6 +4,7 @@
 //! clock, channel or task in this module, so the simulation drives the very same code over virtual time.
 
 mod line;
+mod pace;
 mod roster;
 mod step;
 mod timers;
@@ -24,8 +25,10 @@ use downbeat_core::{
 };
 use downbeat_store::{Leased, Route, Tick};
 
+pub(crate) use self::pace::Pace;
 use self::{line::Line, roster::Roster, timers::Timers};
 pub use self::{
+    line::Scan,
     roster::{Held, Liveness, Member, Mono},
     step::{Created, Failure, Step},
 };
@@ -208,7 +211,7 @@ impl Replica {
     /// scan for next.
     pub fn tick(&mut self, tick: &Tick, now: Mono) -> Vec<Command> {
         self.see_time(tick.now, now);
-        self.line.look_again(tick.ready.iter().copied());
+        self.line.look_again(tick.in_line.iter().flatten().copied());
         tick.due.iter().map(|due| wake_command(due.wake)).collect()
     }
 
@@ -277,15 +280,14 @@ impl Replica {
         Command::ResumeSession { tenant, session, replica: self.no, token, connection }
     }
 
-    /// Routes whose line in the database should be looked at, with where to start, while there is a free
-    /// seat for them here.
-    pub fn wants(&self, now: Mono) -> Vec<(RouteNo, i64)> {
-        self.line.wants(now).filter(|(route, _)| self.roster.free_for(*route) > 0).collect()
+    /// What should be read of the lines in the database, while there is a free seat for it here.
+    pub fn wants(&self, now: Mono) -> Vec<Scan> {
+        self.line.wants(now).filter(|scan| self.roster.free_for(scan.route) > 0).collect()
     }
 
-    /// What a scan of a route's line found, asked for with `from` and `limit`.
-    pub fn scanned(&mut self, route: RouteNo, from: i64, limit: usize, found: Vec<Queued>) {
-        self.line.scanned(route, from, limit, found);
+    /// What a scan found, asked for with `limit`.
+    pub fn scanned(&mut self, scan: Scan, limit: usize, found: Vec<Queued>, began: Mono, ended: Mono) {
+        self.line.scanned(scan, limit, found, began, ended);
     }
 
     /// Whether [`step`](Replica::step) has something to place even without a command.

@@ -28,7 +28,8 @@ use tokio_postgres::{Config, NoTls};
 
 use self::link::{ANSWER, Link, SETTINGS, answer};
 use crate::{
-    Leased, ListTasks, PlanRecord, Result, Route, Store, StoreError, TaskPage, TaskRecord, Tick, Writer,
+    Leased, ListTasks, Places, PlanRecord, Result, Route, Store, StoreError, TaskPage, TaskRecord, Tick,
+    Writer,
     rows::{Cells, encode_text, route_digest},
 };
 
@@ -143,8 +144,14 @@ impl Store for PostgresStore {
         })
     }
 
-    fn tick(&self, replica: ReplicaNo, dead_after_ms: u64, limit: u32) -> BoxFuture<'_, Result<Tick>> {
-        Box::pin(self.look_around(replica, dead_after_ms, limit))
+    fn tick(
+        &self,
+        replica: ReplicaNo,
+        dead_after_ms: u64,
+        limit: u32,
+        lines: bool,
+    ) -> BoxFuture<'_, Result<Tick>> {
+        Box::pin(self.look_around(replica, dead_after_ms, limit, lines))
     }
 
     fn intern_routes<'a>(
@@ -187,7 +194,7 @@ impl Store for PostgresStore {
         Box::pin(self.read_events(task, after, limit))
     }
 
-    fn ready(&self, route: RouteNo, from: i64, limit: u32) -> BoxFuture<'_, Result<Vec<Queued>>> {
+    fn ready(&self, route: RouteNo, from: Places, limit: u32) -> BoxFuture<'_, Result<Vec<Queued>>> {
         Box::pin(self.read_ready(route, from, limit))
     }
 

@@ -19,7 +19,7 @@ use super::{
     rows::{all, int, one},
 };
 use crate::{
-    Due, Leased, ListTasks, PlanRecord, Result, Route, StoreError, TaskPage, TaskRecord, Tick,
+    Due, Leased, ListTasks, Places, PlanRecord, Result, Route, StoreError, TaskPage, TaskRecord, Tick,
     rows::{self, Cells},
 };
 
@@ -138,8 +138,8 @@ impl PostgresStore {
         Ok(found)
     }
 
-    pub(super) async fn read_ready(&self, route: RouteNo, from: i64, limit: u32) -> Result<Vec<Queued>> {
-        let params: [&(dyn ToSql + Sync); 3] = [&route.0, &from, &i64::from(limit)];
+    pub(super) async fn read_ready(&self, route: RouteNo, from: Places, limit: u32) -> Result<Vec<Queued>> {
+        let params: [&(dyn ToSql + Sync); 3] = [&route.0, &from.as_slice(), &i64::from(limit)];
         self.query(include_str!("sql/ready.sql"), &params, |cells| {
             let (priority, queued) = (cells.state(Priority::from_number)?, cells.long()?);
             let (task, index) = rows::place(cells)?;
@@ -185,14 +185,15 @@ impl PostgresStore {
         replica: ReplicaNo,
         dead_after_ms: u64,
         limit: u32,
+        lines: bool,
     ) -> Result<Tick> {
         let dead_after = i64::try_from(dead_after_ms).unwrap_or(i64::MAX);
-        let params: [&(dyn ToSql + Sync); 3] = [&replica.0, &dead_after, &i64::from(limit)];
-        let mut tick = Tick { replicas: vec![replica], ..Tick::default() };
+        let params: [&(dyn ToSql + Sync); 4] = [&replica.0, &dead_after, &i64::from(limit), &lines];
+        let mut tick = Tick { replicas: vec![replica], in_line: lines.then(Vec::new), ..Tick::default() };
         self.query(include_str!("sql/tick.sql"), &params, |cells| sighting(cells, &mut tick)).await?;
         tick.replicas.sort_unstable();
         tick.replicas.dedup();
-        tick.ready.sort_unstable();
+        tick.in_line.iter_mut().for_each(|routes| routes.sort_unstable());
         tick.due.sort_unstable_by_key(|due| (due.at, due.wake));
         Ok(tick)
     }
@@ -205,7 +206,7 @@ fn sighting(cells: &mut dyn Cells, into: &mut Tick) -> Result<()> {
         0 => into.now = Time(no),
         1 => into.sessions_mark = (no, i64::from(index)),
         2 => into.replicas.push(ReplicaNo(no)),
-        3 => into.ready.push(RouteNo(no)),
+        3 => into.in_line.get_or_insert_default().push(RouteNo(no)),
         4 => into.due.push(Due { at, wake: Wake::Task(TaskNo(no)) }),
         5 => into.due.push(Due { at, wake: Wake::Subtask(TaskNo(no), index) }),
         6 => into.due.push(Due { at, wake: Wake::Session(SessionNo(no)) }),

@@ -30,7 +30,8 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
 use tokio::sync::Semaphore;
 
 use crate::{
-    Leased, ListTasks, PlanRecord, Result, Route, Store, StoreError, TaskPage, TaskRecord, Tick, Writer,
+    Leased, ListTasks, Places, PlanRecord, Result, Route, Store, StoreError, TaskPage, TaskRecord, Tick,
+    Writer,
     migrate::{self, Applied},
     rows::{Cells, encode_text, route_digest},
 };
@@ -286,6 +287,7 @@ fn tick(
     replica: ReplicaNo,
     dead_after_ms: u64,
     limit: u32,
+    lines: bool,
 ) -> Result<Tick> {
     let dead = now.0.saturating_sub(i64::try_from(dead_after_ms).unwrap_or(i64::MAX));
     rows::run(transaction, include_str!("sql/beat.sql"), [replica.0, now.0])?;
@@ -294,7 +296,7 @@ fn tick(
         now,
         replicas: read::replicas(transaction)?,
         due: read::due(transaction, now, limit)?,
-        ready: read::routes_in_line(transaction)?,
+        in_line: lines.then(|| read::routes_in_line(transaction)).transpose()?,
         sessions_mark: read::sessions_mark(transaction)?,
     })
 }
@@ -334,8 +336,16 @@ impl Store for SqliteStore {
         })
     }
 
-    fn tick(&self, replica: ReplicaNo, dead_after_ms: u64, limit: u32) -> BoxFuture<'_, Result<Tick>> {
-        Box::pin(self.write(move |transaction, now| tick(transaction, now, replica, dead_after_ms, limit)))
+    fn tick(
+        &self,
+        replica: ReplicaNo,
+        dead_after_ms: u64,
+        limit: u32,
+        lines: bool,
+    ) -> BoxFuture<'_, Result<Tick>> {
+        Box::pin(
+            self.write(move |transaction, now| tick(transaction, now, replica, dead_after_ms, limit, lines)),
+        )
     }
 
     fn intern_routes<'a>(
@@ -385,7 +395,7 @@ impl Store for SqliteStore {
         Box::pin(self.read(move |conn| read::events(conn, task, after, limit)))
     }
 
-    fn ready(&self, route: RouteNo, from: i64, limit: u32) -> BoxFuture<'_, Result<Vec<Queued>>> {
+    fn ready(&self, route: RouteNo, from: Places, limit: u32) -> BoxFuture<'_, Result<Vec<Queued>>> {
         Box::pin(self.read(move |conn| read::ready(conn, route, from, limit)))
     }
 

@@ -15,7 +15,8 @@ use rusqlite::{Connection, params};
 
 use super::rows::{all, each, one};
 use crate::{
-    Due, Leased, ListTasks, PlanRecord, Result, Route, StoreError, TaskPage, TaskRecord, TaskSummary, rows,
+    Due, Leased, ListTasks, Places, PlanRecord, Result, Route, StoreError, TaskPage, TaskRecord, TaskSummary,
+    rows,
 };
 
 pub(super) fn routes_after(conn: &Connection, after: RouteNo) -> Result<Vec<Route>> {
@@ -83,11 +84,11 @@ pub(super) fn events(conn: &Connection, task: TaskNo, after: u64, limit: u32) ->
     Ok(found)
 }
 
-pub(super) fn ready(conn: &Connection, route: RouteNo, from: i64, limit: u32) -> Result<Vec<Queued>> {
+pub(super) fn ready(conn: &Connection, route: RouteNo, from: Places, limit: u32) -> Result<Vec<Queued>> {
     let mut left = i64::from(limit);
     let mut found = Vec::new();
     for priority in Priority::ALL.into_iter().rev() {
-        let params = (route.0, priority as u8, from, left);
+        let params = (route.0, priority as u8, from[priority as usize], left);
         each(conn, include_str!("sql/ready.sql"), params, |cells| {
             let queued = cells.long()?;
             let (task, index) = rows::place(cells)?;

@@ -18,8 +18,8 @@ use downbeat_core::{
     time::Time,
 };
 use downbeat_store::{
-    Leased, ListTasks, Loaded, PlanRecord, Result, Route, Store, StoreError, TaskPage, TaskRecord, Tick,
-    Writer,
+    Leased, ListTasks, Loaded, Places, PlanRecord, Result, Route, Store, StoreError, TaskPage, TaskRecord,
+    Tick, Writer,
 };
 use futures::future::{BoxFuture, ready};
 use tokio::sync::{Notify, mpsc};
@@ -197,8 +197,14 @@ impl Store for Database {
         self.write(|tables, _| tables.leave(replica))
     }
 
-    fn tick(&self, replica: ReplicaNo, dead_after_ms: u64, limit: u32) -> BoxFuture<'_, Result<Tick>> {
-        self.write(|tables, now| tables.tick(now, replica, dead_after_ms, limit as usize))
+    fn tick(
+        &self,
+        replica: ReplicaNo,
+        dead_after_ms: u64,
+        limit: u32,
+        lines: bool,
+    ) -> BoxFuture<'_, Result<Tick>> {
+        self.write(|tables, now| tables.tick(now, replica, dead_after_ms, limit as usize, lines))
     }
 
     fn intern_routes<'a>(
@@ -241,7 +247,7 @@ impl Store for Database {
         self.read(|tables| tables.events(task, after, limit as usize))
     }
 
-    fn ready(&self, route: RouteNo, from: i64, limit: u32) -> BoxFuture<'_, Result<Vec<Queued>>> {
+    fn ready(&self, route: RouteNo, from: Places, limit: u32) -> BoxFuture<'_, Result<Vec<Queued>>> {
         self.read(|tables| tables.ready(route, from, limit as usize))
     }
 

@@ -15,7 +15,8 @@ use downbeat_core::{
     time::Time,
 };
 use downbeat_store::{
-    Due, Leased, ListTasks, PlanRecord, Result, Route, StoreError, TaskPage, TaskRecord, TaskSummary, Tick,
+    Due, Leased, ListTasks, Places, PlanRecord, Result, Route, StoreError, TaskPage, TaskRecord, TaskSummary,
+    Tick,
 };
 use serde_json::value::RawValue;
 
@@ -190,7 +191,14 @@ impl Tables {
         self.beats.remove(&replica);
     }
 
-    pub(super) fn tick(&mut self, now: Time, replica: ReplicaNo, dead_after_ms: u64, limit: usize) -> Tick {
+    pub(super) fn tick(
+        &mut self,
+        now: Time,
+        replica: ReplicaNo,
+        dead_after_ms: u64,
+        limit: usize,
+        lines: bool,
+    ) -> Tick {
         self.beats.insert(replica, now);
         let dead = now.0.saturating_sub(i64::try_from(dead_after_ms).unwrap_or(i64::MAX));
         self.beats.retain(|_, beat| beat.0 >= dead);
@@ -206,7 +214,7 @@ impl Tables {
             now,
             replicas: self.beats.keys().copied().collect(),
             due,
-            ready: self.line.iter().filter_map(in_line).collect(),
+            in_line: lines.then(|| self.line.iter().filter_map(in_line).collect()),
             sessions_mark: (
                 self.sessions.values().map(|(stamp, _)| stamp).sum(),
                 i64::try_from(self.sessions.len()).unwrap_or(i64::MAX),
@@ -300,9 +308,9 @@ impl Tables {
         found
     }
 
-    pub(super) fn ready(&self, route: RouteNo, from: i64, limit: usize) -> Vec<Queued> {
+    pub(super) fn ready(&self, route: RouteNo, from: Places, limit: usize) -> Vec<Queued> {
         let line = self.line.get(&route).into_iter().flatten();
-        line.filter(|place| place.queued >= from).take(limit).copied().collect()
+        line.filter(|place| place.queued >= from[place.priority as usize]).take(limit).copied().collect()
     }
 
     pub(super) fn stuck(

@@ -1,4 +1,5 @@
--- $1 this replica, $2 milliseconds after which a silent one is dead, $3 limit of what is due.
+-- $1 this replica, $2 milliseconds after which a silent one is dead, $3 limit of what is due, $4 whether to look at
+-- the lines: that walks over what has left them and is not cleaned up yet.
 -- Kinds: 0 the time, 1 the mark of the sessions, 2 a live replica, 3 a route with somebody in line,
 -- 4 a due task, 5 a due subtask, 6 a due session. All parts see the same snapshot.
 -- The mark sums the stamps, as batches do not commit in the order of their stamps: the newest one would hide
@@ -41,6 +42,6 @@ union all
 select 2, r.no, 0, 0 from replicas r, clock c where r.beat_at >= c.now - $2::bigint or r.no = $1::bigint
 union all
 select 3, r.no, 0, 0 from routes r
-where exists (select from subtasks s where s.route = r.no and s.queued is not null)
+where $4::boolean and exists (select from subtasks s where s.route = r.no and s.queued is not null)
 union all
 select kind, no, idx, at from due
