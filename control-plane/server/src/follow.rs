@@ -1,4 +1,5 @@
-//! One who follows a task: its history from the store as far as it goes, and then what is committed as it comes.
+//! One who follows a task: its history from the store as far as it goes (a new task's is still in memory), and then what
+//! is committed as it comes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -48,8 +49,9 @@ impl Follower {
         let (task, record) = engine.find(tenant, id).await?;
         // Before the first look, so that nothing can happen in between.
         let committed = engine.watch.subscribe(task);
+        let look = !matches!(committed.borrow().newer(after, 1), Newer::Events(_));
         let engine = engine.clone();
-        Ok(Follower { engine, task, record, committed, hints: 0, after, limit, look: true })
+        Ok(Follower { engine, task, record, committed, hints: 0, after, limit, look })
     }
 
     /// Waits until there are new events, or the task has ended. A page that was not awaited to its end is not

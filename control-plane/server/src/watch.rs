@@ -1,5 +1,5 @@
-//! What was committed a moment ago to the tasks that somebody follows. Only a help: who misses something here
-//! finds it in the store.
+//! What was committed a moment ago to the tasks that somebody follows, or that are new: most are followed by who has
+//! just submitted them. Only a help: who misses something here finds it in the store.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -11,15 +11,26 @@ use tokio::sync::watch;
 
 /// Events kept of one task: enough for who reads as fast as they come.
 const TAIL_EVENTS_MAX: usize = 256;
+/// New tasks that are kept although nobody follows them yet: enough for a client's way back and forth.
+const FRESH_MAX: usize = 256;
 
-/// Followers by task.
+/// Tails by task.
 #[derive(Debug, Default)]
-pub struct Watch(Mutex<BTreeMap<TaskNo, watch::Sender<Tail>>>);
+pub struct Watch(Mutex<Tails>);
+
+#[derive(Debug, Default)]
+struct Tails {
+    by_task: BTreeMap<TaskNo, watch::Sender<Tail>>,
+    /// In the order of their creation.
+    fresh: VecDeque<TaskNo>,
+}
 
 /// The newest events of a task that this replica committed, without gap.
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
     events: VecDeque<Event>,
+    /// Among the new tasks.
+    fresh: bool,
     /// How often somebody else said that there is more in the store.
     pub(crate) hints: u64,
 }
@@ -37,16 +48,19 @@ pub(crate) enum Newer {
 impl Watch {
     /// Changes whenever the task may have new events.
     pub(crate) fn subscribe(&self, task: TaskNo) -> watch::Receiver<Tail> {
-        let mut followed = self.followed();
-        followed.retain(|_, sender| sender.receiver_count() > 0);
-        followed.entry(task).or_insert_with(|| watch::channel(Tail::default()).0).subscribe()
+        let mut tails = self.tails();
+        tails.by_task.retain(|_, sender| sender.receiver_count() > 0 || sender.borrow().fresh);
+        tails.of(task).subscribe()
     }
 
     /// These are durable now. Told in the order of the commits.
     pub(crate) fn committed(&self, history: Vec<History>) {
-        let followed = self.followed();
+        let mut tails = self.tails();
         for more in history {
-            if let Some(sender) = followed.get(&more.task) {
+            if more.events.first().is_some_and(|event| event.number == 1) {
+                tails.keep(more.task);
+            }
+            if let Some(sender) = tails.by_task.get(&more.task) {
                 sender.send_modify(|tail| tail.add(more.events));
             }
         }
@@ -54,20 +68,41 @@ impl Watch {
 
     /// The task may have new events in the store.
     pub(crate) fn changed(&self, task: TaskNo) {
-        if let Some(sender) = self.followed().get(&task) {
+        if let Some(sender) = self.tails().by_task.get(&task) {
             sender.send_modify(|tail| tail.hints += 1);
         }
     }
 
     /// Any task may have.
     pub(crate) fn all_changed(&self) {
-        for sender in self.followed().values() {
+        for sender in self.tails().by_task.values() {
             sender.send_modify(|tail| tail.hints += 1);
         }
     }
 
-    fn followed(&self) -> MutexGuard<'_, BTreeMap<TaskNo, watch::Sender<Tail>>> {
+    fn tails(&self) -> MutexGuard<'_, Tails> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tails {
+    fn of(&mut self, task: TaskNo) -> &watch::Sender<Tail> {
+        self.by_task.entry(task).or_insert_with(|| watch::channel(Tail::default()).0)
+    }
+
+    /// For a while, though nobody follows it.
+    fn keep(&mut self, task: TaskNo) {
+        self.of(task).send_modify(|tail| tail.fresh = true);
+        self.fresh.push_back(task);
+        if self.fresh.len() > FRESH_MAX
+            && let Some(old) = self.fresh.pop_front()
+            && let Some(sender) = self.by_task.get(&old)
+        {
+            sender.send_modify(|tail| tail.fresh = false);
+            if sender.receiver_count() == 0 {
+                self.by_task.remove(&old);
+            }
+        }
     }
 }
 
@@ -135,6 +170,39 @@ mod tests {
         watch.committed(history(7..=7));
         assert_eq!(followed.borrow().newer(4, 10), Newer::Gap);
         assert_eq!(followed.borrow().newer(6, 10), Newer::Events(events(7..=7)));
+    }
+
+    #[test]
+    fn who_follows_a_new_task_finds_what_it_began_with() {
+        let watch = Watch::default();
+        watch.committed(history(1..=2));
+        watch.committed(history(3..=3));
+        watch.changed(TASK);
+        let followed = watch.subscribe(TASK);
+        assert_eq!(followed.borrow().newer(0, 10), Newer::Events(events(1..=3)));
+        assert_eq!(followed.borrow().hints, 1);
+    }
+
+    #[test]
+    fn few_of_the_new_tasks_are_kept_and_all_that_are_followed() {
+        let watch = Watch::default();
+        let submit = |no| {
+            let events = events(1..=1);
+            watch.committed(vec![History { tenant: TenantNo(1), task: TaskNo(no), events }]);
+        };
+        let knows = |no| watch.subscribe(TaskNo(no)).borrow().newer(0, 10) == Newer::Events(events(1..=1));
+        submit(1);
+        submit(2);
+        let followed = watch.subscribe(TaskNo(2));
+        let newer = 3..3 + FRESH_MAX as i64;
+        newer.clone().for_each(submit);
+        assert_eq!(watch.tails().by_task.len(), FRESH_MAX + 1);
+        assert!(!knows(1));
+        assert!(knows(2));
+        newer.for_each(|no| assert!(knows(no)));
+        drop(followed);
+        watch.subscribe(TaskNo(1));
+        assert!(!knows(2), "it is neither new nor followed");
     }
 
     #[test]
