@@ -83,7 +83,7 @@ fn main() -> ExitCode {
     };
     let done = match part {
         Some(Part::Worker(args)) => runtime.block_on(worker::run(args)),
-        None => runtime.block_on(measure(options)),
+        None => runtime.block_on(async { tokio::spawn(measure(options)).await? }),
     };
     runtime.shutdown_background();
     match done {

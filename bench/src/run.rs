@@ -210,7 +210,8 @@ pub(crate) struct Checked {
 /// # Errors
 /// The first task that is not so.
 pub(crate) async fn check(client: &Client, ids: &[String]) -> Result<Checked> {
-    let read = stream::iter(ids.iter().map(|id| client.get(id))).buffered(CHECKS);
+    let get = |id: String| async move { client.get(&id).await };
+    let read = stream::iter(ids.to_owned()).map(get).buffered(CHECKS);
     read.map_err(anyhow::Error::from)
         .try_fold(Checked::default(), |mut checked, task| async move {
             check_task(&task, &mut checked).with_context(|| format!("task {}", task.task_id))?;

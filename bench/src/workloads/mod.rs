@@ -9,14 +9,14 @@ mod start;
 mod three_steps;
 
 use anyhow::Result;
-use futures::future::LocalBoxFuture;
+use futures::future::BoxFuture;
 
 use crate::{figures::Figures, lab::Lab};
 
 /// One workload.
 pub(crate) struct Workload {
     pub(crate) name: &'static str,
-    pub(crate) run: for<'a> fn(&'a Lab) -> LocalBoxFuture<'a, Result<Vec<Figures>>>,
+    pub(crate) run: for<'a> fn(&'a Lab) -> BoxFuture<'a, Result<Vec<Figures>>>,
 }
 
 /// All of them, in the order in which they run.

@@ -126,13 +126,17 @@ async fn bind(what: &'static str, addr: SocketAddr) -> Result<(TcpListener, Sock
     Ok((listener, bound))
 }
 
-/// The committer has a thread of its own: a commit to SQLite blocks, and nothing else shall wait for it.
+/// The committer has a thread of its own: a commit to SQLite blocks, and nothing else shall wait for it. There it is
+/// a task beside that of its connection: waking the future that `block_on` is given costs two system calls each time.
 fn run_committer(committer: BoxFuture<'static, ()>) -> Result<JoinHandle<()>, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(StartError::Thread)?;
     std::thread::Builder::new()
         .name("committer".into())
-        .spawn(move || runtime.block_on(committer))
+        .spawn(move || match runtime.block_on(runtime.spawn(committer)) {
+            Ok(()) => {}
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        })
         .map_err(StartError::Thread)
 }
 

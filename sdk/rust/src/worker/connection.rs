@@ -4,6 +4,7 @@
 
 use std::{
     future, io,
+    panic::resume_unwind,
     pin::Pin,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -120,7 +121,7 @@ struct Driver {
 pub(super) fn run(connection: Connection) -> Result<Ended, Error> {
     let thread = |source: io::Error| Error::Thread { source };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(thread)?;
-    runtime.block_on(async {
+    let driven = async move {
         let signals = if connection.signals { Some(Signals::listen().map_err(thread)?) } else { None };
         let driver = Driver {
             connection,
@@ -134,7 +135,9 @@ pub(super) fn run(connection: Connection) -> Result<Ended, Error> {
             batch: Vec::new(),
         };
         driver.drive().await
-    })
+    };
+    // A task beside those of its connection: waking the future that `block_on` is given costs two system calls.
+    runtime.block_on(runtime.spawn(driven)).unwrap_or_else(|panicked| resume_unwind(panicked.into_panic()))
 }
 
 // The loop.
