@@ -17,10 +17,8 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use crate::worker::{Brief, Stamp};
 
-/// How long to wait before the list of unfinished tasks is looked at again, at least,
-const LOOK: Duration = Duration::from_millis(20);
-/// and in how many times as long as the look took: it is not what is measured.
-const REST: u32 = 10;
+/// How often the list of unfinished tasks is looked at, by who wants to know soon that one has ended.
+pub(crate) const LOOK: Duration = Duration::from_millis(20);
 const PAGE: u32 = 500;
 /// Tasks that are checked beside each other.
 const CHECKS: usize = 8;
@@ -92,8 +90,8 @@ struct Seen {
 }
 
 impl Lookout {
-    /// Looks at tasks whose id begins so, until it is dropped.
-    pub(crate) fn new(client: Client, prefix: String) -> Lookout {
+    /// Looks so often at tasks whose id begins so, until it is dropped.
+    pub(crate) fn new(client: Client, prefix: String, every: Duration) -> Lookout {
         let (sender, seen) = watch::channel(Seen { at: Instant::now(), unfinished: Ok(Arc::default()) });
         let looking = tokio::spawn(async move {
             loop {
@@ -103,7 +101,7 @@ impl Lookout {
                 if sender.send(Seen { at, unfinished }).is_err() {
                     return;
                 }
-                tokio::time::sleep(LOOK.max(at.elapsed() * REST)).await;
+                tokio::time::sleep(every).await;
             }
         });
         Lookout { seen, looking }
@@ -156,22 +154,23 @@ pub(crate) async fn closed(
     at_once: usize,
     plan: impl Fn(usize) -> Plan,
 ) -> Result<f64> {
-    closed_at(Priority::Normal, clients, ids, at_once, plan).await
+    closed_at(Priority::Normal, LOOK, clients, ids, at_once, plan).await
 }
 
-/// As [`closed`], with tasks of that priority.
+/// As [`closed`], with tasks of that priority, looking so often which of them have ended.
 ///
 /// # Errors
 /// The first that any of them meets.
 pub(crate) async fn closed_at(
     priority: Priority,
+    look: Duration,
     clients: &[Client],
     ids: &[String],
     at_once: usize,
     plan: impl Fn(usize) -> Plan,
 ) -> Result<f64> {
     let prefix = common_prefix(ids);
-    let lookout = Lookout::new(clients[0].clone(), prefix);
+    let lookout = Lookout::new(clients[0].clone(), prefix, look);
     let begin = Instant::now();
     let one = |(n, id): (usize, &String)| {
         let (client, lookout, id) = (&clients[n % clients.len()], &lookout, id.clone());

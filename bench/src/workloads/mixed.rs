@@ -76,7 +76,7 @@ fn plan(task: Option<usize>) -> Plan {
 
 /// Starts tasks at a steady rate, whatever becomes of the earlier ones; gives the seconds until all have ended.
 async fn arrive(client: &downbeat_sdk::Client, ids: &[String], per_s: f64) -> Result<f64> {
-    let lookout = run::Lookout::new(client.clone(), "mixed-".to_owned());
+    let lookout = run::Lookout::new(client.clone(), "mixed-".to_owned(), run::LOOK);
     let begin = Instant::now();
     let one = |(n, id): (usize, &String)| {
         let (due, lookout, id) = (begin + Duration::from_secs_f64(n as f64 / per_s), &lookout, id.clone());
