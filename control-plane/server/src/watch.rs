@@ -21,16 +21,14 @@ pub struct Watch(Mutex<Tails>);
 #[derive(Debug, Default)]
 struct Tails {
     by_task: BTreeMap<TaskNo, watch::Sender<Tail>>,
-    /// In the order of their creation.
-    fresh: VecDeque<TaskNo>,
+    /// New tasks, in the order of their creation, each with a receiver of its own that keeps the tail.
+    fresh: VecDeque<(TaskNo, watch::Receiver<Tail>)>,
 }
 
 /// The newest events of a task that this replica committed, without gap.
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
     events: VecDeque<Event>,
-    /// Among the new tasks.
-    fresh: bool,
     /// How often somebody else said that there is more in the store.
     pub(crate) hints: u64,
 }
@@ -49,7 +47,7 @@ impl Watch {
     /// Changes whenever the task may have new events.
     pub(crate) fn subscribe(&self, task: TaskNo) -> watch::Receiver<Tail> {
         let mut tails = self.tails();
-        tails.by_task.retain(|_, sender| sender.receiver_count() > 0 || sender.borrow().fresh);
+        tails.by_task.retain(|_, sender| sender.receiver_count() > 0);
         tails.of(task).subscribe()
     }
 
@@ -92,14 +90,13 @@ impl Tails {
 
     /// For a while, though nobody follows it.
     fn keep(&mut self, task: TaskNo) {
-        self.of(task).send_modify(|tail| tail.fresh = true);
-        self.fresh.push_back(task);
+        let receiver = self.of(task).subscribe();
+        self.fresh.push_back((task, receiver));
         if self.fresh.len() > FRESH_MAX
-            && let Some(old) = self.fresh.pop_front()
-            && let Some(sender) = self.by_task.get(&old)
+            && let Some((old, receiver)) = self.fresh.pop_front()
         {
-            sender.send_modify(|tail| tail.fresh = false);
-            if sender.receiver_count() == 0 {
+            drop(receiver);
+            if self.by_task.get(&old).is_some_and(|sender| sender.receiver_count() == 0) {
                 self.by_task.remove(&old);
             }
         }
