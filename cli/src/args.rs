@@ -14,7 +14,7 @@ Exit codes:
   2  usage: bad arguments, or a file that cannot be read as what it should be
   3  refused by the control plane: bad request, conflict, not found
   4  the control plane cannot be reached, or gave no answer in time
-  5  the followed task waits for a person: review, held subtasks, pause
+  5  the followed task waits for a person: approval, review, held subtasks, pause
 
 Start here:
   downbeat demo            audit the current directory with six workers, all on this machine

@@ -1,9 +1,12 @@
 //! What is known of one task while it is followed: a snapshot, and the events after it folded in. The same
-//! fold as the control plane's own, for people to look at.
+//! fold as the control plane's own, for people to look at. What events do not tell (what was added, how an approval
+//! stands) makes a board outdated: a new snapshot is due.
 
-use std::collections::HashMap;
+mod tree;
 
-use downbeat_sdk::proto::{Event, Outcome, Subtask, SubtaskState, Task, TaskStatus};
+use std::collections::{HashMap, HashSet};
+
+use downbeat_sdk::proto::{Event, Gate, Outcome, Subtask, SubtaskKind, SubtaskState, Task, TaskStatus};
 
 use crate::words::is_over;
 
@@ -17,15 +20,42 @@ pub(crate) struct Board {
     pub(crate) ended_at_ms: i64,
     pub(crate) reason: String,
     pub(crate) last_event: u64,
-    /// What depends on others stands below them.
+    /// What belongs to others stands below them, and so does what depends on others.
     pub(crate) rows: Vec<Row>,
+    /// The task has more to it than the rows show.
+    pub(crate) outdated: bool,
+    /// By id, and by key.
     places: HashMap<String, usize>,
+}
+
+/// What belongs to a row directly.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Below {
+    pub(crate) all: usize,
+    pub(crate) over: usize,
+    pub(crate) failed: usize,
+    /// The highest number of an element or a round.
+    pub(crate) newest: u32,
 }
 
 /// A subtask as it is shown.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Row {
+    pub(crate) id: String,
     pub(crate) key: String,
+    /// The id of what it belongs to; may be empty.
+    pub(crate) parent: String,
+    /// How many of the key's first bytes name what it belongs to.
+    prefix: usize,
+    /// How many stand above it that it belongs to.
+    pub(crate) level: usize,
+    pub(crate) kind: SubtaskKind,
+    pub(crate) nth: Option<u32>,
+    pub(crate) gate: Option<Gate>,
+    /// Until when it waits; 0: nobody knows.
+    pub(crate) wake_at_ms: i64,
+    /// Who decided its state; may be empty.
+    pub(crate) by: String,
     pub(crate) agent: String,
     pub(crate) capabilities: Vec<String>,
     pub(crate) depends_on: Vec<String>,
@@ -41,9 +71,22 @@ pub(crate) struct Row {
 
 impl Board {
     pub(crate) fn new(task: &Task) -> Board {
+        let keys: HashMap<&str, &str> =
+            task.subtasks.iter().map(|sub| (sub.subtask_id.as_str(), sub.key.as_str())).collect();
         let mut rows: Vec<Row> = task.subtasks.iter().map(Row::new).collect();
-        sort_by_depth(&mut rows);
-        let places = rows.iter().enumerate().map(|(at, row)| (row.key.clone(), at)).collect();
+        for row in &mut rows {
+            let parent = keys.get(row.parent.as_str()).copied().unwrap_or_default();
+            let below = row.key.strip_prefix(parent).is_some_and(|rest| rest.starts_with('.'));
+            row.prefix = if below { parent.len() + 1 } else { 0 };
+        }
+        let rows = tree::sort(rows);
+        let mut places: HashMap<String, usize> = HashMap::new();
+        for (at, row) in rows.iter().enumerate() {
+            places.insert(row.key.clone(), at);
+            if !row.id.is_empty() {
+                places.insert(row.id.clone(), at);
+            }
+        }
         Board {
             task_id: task.task_id.clone(),
             title: task.title.clone(),
@@ -53,6 +96,7 @@ impl Board {
             reason: task.reason.clone(),
             last_event: task.last_event,
             rows,
+            outdated: false,
             places,
         }
     }
@@ -63,10 +107,18 @@ impl Board {
             return;
         }
         self.last_event = event.number;
-        if event.key.is_empty() {
-            self.enter(event);
-        } else if let Some(row) = self.places.get(&event.key).and_then(|at| self.rows.get_mut(*at)) {
-            row.apply(event);
+        self.outdated |= matches!(event.kind.as_str(), "task.grown" | "subtask.voted")
+            || matches!(event.code.as_str(), "APPROVAL_ASKED" | "ESCALATED");
+        if event.kind == "task.grown" {
+            return;
+        }
+        // What ran again has the key of what it did before.
+        let name = if event.subtask_id.is_empty() { &event.key } else { &event.subtask_id };
+        match self.places.get(name).and_then(|at| self.rows.get_mut(*at)) {
+            Some(row) => row.apply(event),
+            None if !name.is_empty() => self.outdated = true,
+            None if event.task_status() != TaskStatus::Unspecified => self.enter(event),
+            None => {}
         }
     }
 
@@ -78,24 +130,55 @@ impl Board {
         }
         if downbeat_sdk::is_final(self.status) {
             self.ended_at_ms = event.at_ms;
+        } else {
+            self.ended_at_ms = 0;
         }
+    }
+
+    /// What belongs to each row, in their order.
+    pub(crate) fn below(&self) -> Vec<Below> {
+        let mut below = vec![Below::default(); self.rows.len()];
+        let mut above: Vec<usize> = Vec::new();
+        for (at, row) in self.rows.iter().enumerate() {
+            above.truncate(row.level);
+            if let Some(&parent) = above.last() {
+                let below = &mut below[parent];
+                below.all += 1;
+                below.over += usize::from(is_over(row.state));
+                below.failed += usize::from(row.state == SubtaskState::Failed);
+                below.newest = below.newest.max(row.nth.unwrap_or(0));
+            }
+            above.push(at);
+        }
+        below
     }
 
     pub(crate) fn finished(&self) -> usize {
         self.rows.iter().filter(|row| is_over(row.state)).count()
     }
 
-    /// Whether nothing can go on before a person does something: a review, a release, a resume.
-    /// Work that only lacks a worker does not need one.
+    /// Whether nothing can go on before a person does something: an approval, a review, a release, a resume.
+    /// Work that only lacks a worker does not need one, nor does what waits for a signal or a time.
     pub(crate) fn needs_person(&self) -> bool {
-        let moving = |row: &Row| match row.state {
+        let paused = self.status == TaskStatus::Paused;
+        let below = self.below();
+        let moving = |(at, row): (usize, &Row)| match row.state {
             SubtaskState::Leased | SubtaskState::Running => true,
-            SubtaskState::Ready | SubtaskState::Blocked | SubtaskState::Backoff => {
-                self.status != TaskStatus::Paused
-            }
+            SubtaskState::Ready | SubtaskState::Blocked | SubtaskState::Backoff => !paused,
+            SubtaskState::Waiting if row.is_held() => false,
+            SubtaskState::Waiting => match row.kind {
+                SubtaskKind::Approval => false,
+                SubtaskKind::Signal | SubtaskKind::Timer => !paused,
+                // As what belongs to it; when that has ended, the control plane is about to go on.
+                SubtaskKind::Unspecified
+                | SubtaskKind::Work
+                | SubtaskKind::Group
+                | SubtaskKind::Map
+                | SubtaskKind::Loop
+                | SubtaskKind::Round => !paused && below[at].over == below[at].all,
+            },
             SubtaskState::Unspecified
             | SubtaskState::Pending
-            | SubtaskState::Waiting
             | SubtaskState::NeedsReview
             | SubtaskState::Completed
             | SubtaskState::Failed
@@ -103,7 +186,24 @@ impl Board {
             | SubtaskState::Cancelled => false,
         };
         matches!(self.status, TaskStatus::Running | TaskStatus::Paused | TaskStatus::NeedsReview)
-            && !self.rows.iter().any(moving)
+            && !self.outdated
+            && !self.rows.iter().enumerate().any(moving)
+    }
+
+    /// Rows by their places, with all that they belong to.
+    pub(crate) fn with_above(&self, at: usize) -> HashSet<usize> {
+        let mut found = HashSet::from([at]);
+        let mut level = self.rows[at].level;
+        for above in (0..at).rev() {
+            if level == 0 {
+                break;
+            }
+            if self.rows[above].level < level {
+                level = self.rows[above].level;
+                found.insert(above);
+            }
+        }
+        found
     }
 }
 
@@ -113,7 +213,16 @@ impl Row {
         let error = newest.error.as_ref().map(|error| error.message.clone()).unwrap_or_default();
         let completed = subtask.state() == SubtaskState::Completed;
         Row {
+            id: subtask.subtask_id.clone(),
             key: subtask.key.clone(),
+            parent: subtask.parent.clone(),
+            prefix: 0,
+            level: 0,
+            kind: subtask.kind(),
+            nth: subtask.nth,
+            gate: subtask.gate.clone(),
+            wake_at_ms: subtask.wake_at_ms,
+            by: subtask.by.clone(),
             agent: subtask.agent.clone(),
             capabilities: subtask.capabilities.clone(),
             depends_on: subtask.depends_on.clone(),
@@ -144,6 +253,7 @@ impl Row {
                 self.attempt = self.attempt.saturating_sub(1);
                 self.started_at_ms = 0;
             }
+            "subtask.voted" => {}
             "subtask.progress" => self.note.clone_from(&event.message),
             _ => {
                 if event.outcome() != Outcome::Unspecified {
@@ -154,12 +264,31 @@ impl Row {
                     return;
                 }
                 self.state = state;
+                self.by.clone_from(&event.by);
+                self.wake_at_ms = 0;
                 let error = event.error.as_ref().map(|error| error.message.as_str()).unwrap_or_default();
                 if state != SubtaskState::Running {
                     self.note = join(&event.message, error);
                 }
             }
         }
+    }
+
+    /// The key among those beside it.
+    pub(crate) fn label(&self) -> &str {
+        self.key.get(self.prefix..).unwrap_or(&self.key)
+    }
+
+    /// A key as it is called here: without what both belong to.
+    pub(crate) fn beside<'k>(&self, key: &'k str) -> &'k str {
+        let around = self.key.get(..self.prefix).unwrap_or_default();
+        key.strip_prefix(around).unwrap_or(key)
+    }
+
+    /// Whether it waits to be released: work that waits and has never begun.
+    pub(crate) fn is_held(&self) -> bool {
+        let work = matches!(self.kind, SubtaskKind::Work | SubtaskKind::Unspecified);
+        self.state == SubtaskState::Waiting && work && self.attempt == 0
     }
 
     /// How long the newest attempt took, or takes; `None` when there was none.
@@ -179,44 +308,13 @@ fn join(reason: &str, error: &str) -> String {
     }
 }
 
-/// Stable, so that rows of one depth stay as the plan has them.
-fn sort_by_depth(rows: &mut [Row]) {
-    let places: HashMap<&str, usize> =
-        rows.iter().enumerate().map(|(at, row)| (row.key.as_str(), at)).collect();
-    let depends_on: Vec<Vec<usize>> = rows
-        .iter()
-        .map(|row| row.depends_on.iter().filter_map(|key| places.get(key.as_str()).copied()).collect())
-        .collect();
-    let mut dependents = vec![Vec::new(); rows.len()];
-    let mut pending: Vec<usize> = depends_on.iter().map(Vec::len).collect();
-    for (at, dependencies) in depends_on.iter().enumerate() {
-        dependencies.iter().for_each(|&dependency| dependents[dependency].push(at));
-    }
-    let mut depths: HashMap<String, usize> = HashMap::new();
-    let mut level: Vec<usize> = (0..rows.len()).filter(|&at| pending[at] == 0).collect();
-    let mut depth = 0;
-    while !level.is_empty() {
-        let mut next = Vec::new();
-        for at in level {
-            depths.insert(rows[at].key.clone(), depth);
-            for &dependent in &dependents[at] {
-                pending[dependent] -= 1;
-                if pending[dependent] == 0 {
-                    next.push(dependent);
-                }
-            }
-        }
-        level = next;
-        depth += 1;
-    }
-    rows.sort_by_key(|row| depths.get(&row.key).copied().unwrap_or(0));
-}
-
 #[cfg(test)]
 mod tests {
-    use downbeat_sdk::proto::{AttemptError, Event, Outcome, Subtask, SubtaskState, Task, TaskStatus};
+    use downbeat_sdk::proto::{
+        AttemptError, Event, Outcome, Subtask, SubtaskKind, SubtaskState, Task, TaskStatus,
+    };
 
-    use super::Board;
+    use super::{Below, Board};
 
     fn board(subtasks: &[(&str, &[&str])]) -> Board {
         let subtasks = subtasks.iter().map(|(key, depends_on)| Subtask {
@@ -229,6 +327,22 @@ mod tests {
         Board::new(&Task { status, last_event: 1, subtasks: subtasks.collect(), ..Task::default() })
     }
 
+    /// One of a kind that belongs to another.
+    fn part(id: &str, parent: &str, kind: SubtaskKind, state: SubtaskState) -> Subtask {
+        Subtask {
+            subtask_id: id.into(),
+            key: id.into(),
+            parent: parent.into(),
+            kind: kind.into(),
+            state: state.into(),
+            ..Subtask::default()
+        }
+    }
+
+    fn running(subtasks: Vec<Subtask>) -> Board {
+        Board::new(&Task { status: TaskStatus::Running.into(), last_event: 1, subtasks, ..Task::default() })
+    }
+
     fn event(number: u64, key: &str, state: SubtaskState) -> Event {
         let kind = if state == SubtaskState::Leased { "subtask.leased" } else { "subtask.other" };
         let subtask_state = state.into();
@@ -239,6 +353,71 @@ mod tests {
     fn dependencies_stand_above() {
         let board = board(&[("c", &["b"]), ("b", &["a"]), ("a", &[]), ("z", &[])]);
         assert_eq!(board.rows.iter().map(|row| row.key.as_str()).collect::<Vec<_>>(), ["a", "z", "b", "c"]);
+    }
+
+    #[test]
+    fn what_belongs_to_others_stands_below_them() {
+        let numbered = |id: &str, nth| Subtask {
+            nth: Some(nth),
+            ..part(id, "each", SubtaskKind::Work, SubtaskState::Completed)
+        };
+        let mut tell = part("tell", "", SubtaskKind::Work, SubtaskState::Pending);
+        tell.depends_on = vec!["each".into()];
+        let mut review = part("each.0.review", "each.0", SubtaskKind::Work, SubtaskState::Failed);
+        review.depends_on = vec!["draft".into()];
+        let board = running(vec![
+            tell,
+            review,
+            part("each.0.draft", "each.0", SubtaskKind::Work, SubtaskState::Completed),
+            part("each", "", SubtaskKind::Map, SubtaskState::Waiting),
+            numbered("each.10", 10),
+            numbered("each.2", 2),
+            part("each.0", "each", SubtaskKind::Round, SubtaskState::Waiting),
+        ]);
+        let rows: Vec<(usize, &str)> = board.rows.iter().map(|row| (row.level, row.label())).collect();
+        assert_eq!(
+            rows,
+            [(0, "each"), (1, "0"), (2, "draft"), (2, "review"), (1, "2"), (1, "10"), (0, "tell")]
+        );
+        let below = board.below();
+        assert_eq!(below[0], Below { all: 3, over: 2, failed: 0, newest: 10 });
+        assert_eq!(below[1], Below { all: 2, over: 2, failed: 1, newest: 0 });
+        assert_eq!(board.with_above(3), [0, 1, 3].into());
+    }
+
+    #[test]
+    fn what_events_do_not_tell_makes_it_outdated() {
+        let grown = Event { kind: "task.grown".into(), added: 3, ..event(2, "a", SubtaskState::Unspecified) };
+        let asked = Event { code: "APPROVAL_ASKED".into(), ..event(2, "a", SubtaskState::Waiting) };
+        let unknown = event(2, "new", SubtaskState::Ready);
+        for told in [grown, asked, unknown] {
+            let mut board = board(&[("a", &[])]);
+            board.apply(&told);
+            assert!(board.outdated && !board.needs_person(), "{told:?}");
+        }
+        let mut board = board(&[("a", &[])]);
+        let kind = "task.signalled".to_owned();
+        board.apply(&Event { number: 2, kind, signal: "paid".into(), ..Event::default() });
+        assert_eq!((board.outdated, board.status), (false, TaskStatus::Running));
+    }
+
+    #[test]
+    fn what_waits_may_need_a_person() {
+        use SubtaskKind::{Approval, Group, Loop, Map, Signal, Timer, Work};
+        use SubtaskState::{Completed, Leased, Waiting};
+        let table = [
+            (vec![part("a", "", Approval, Waiting)], true),
+            (vec![part("a", "", Signal, Waiting)], false),
+            (vec![part("a", "", Timer, Waiting)], false),
+            (vec![part("a", "", Approval, Waiting), part("b", "", Timer, Waiting)], false),
+            (vec![part("a", "", Group, Waiting), part("a.b", "a", Approval, Waiting)], true),
+            (vec![part("a", "", Map, Waiting), part("a.0", "a", Work, Leased)], false),
+            (vec![part("a", "", Loop, Waiting), part("a.1", "a", Work, Completed)], false),
+            (vec![part("a", "", Work, Waiting)], true),
+        ];
+        for (subtasks, expected) in table {
+            assert_eq!(running(subtasks.clone()).needs_person(), expected, "{subtasks:?}");
+        }
     }
 
     #[test]

@@ -52,6 +52,14 @@ impl Failure {
         self
     }
 
+    /// Says first what could not be done, where nobody answered.
+    pub(crate) fn in_vain(mut self, what: &str) -> Failure {
+        if self.exit == Exit::Unreachable {
+            self.message = format!("cannot {what} without a control plane: {}", self.message);
+        }
+        self
+    }
+
     /// Adds what to do next.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Failure {
         self.hint = Some(hint.into());
@@ -99,6 +107,7 @@ impl From<Error> for Failure {
             Error::InvalidAddress { .. }
             | Error::TooLarge { .. }
             | Error::InvalidJson { .. }
+            | Error::InvalidDocument { .. }
             | Error::InvalidWorker { .. } => Failure::usage(error.to_string()),
             _ => Failure::failed(error.to_string()),
         }
@@ -111,6 +120,10 @@ fn hint(reason: &str) -> Option<&'static str> {
         "TASK_UNKNOWN" => Some("`downbeat tasks` lists the tasks there are"),
         "SUBTASK_UNKNOWN" => Some("`downbeat status TASK` shows the subtasks; a key or a full id will do"),
         "TASK_CONFLICT" => Some("`downbeat status TASK` shows the one that exists"),
+        "DIGEST_MISMATCH" => Some("what is to be approved has changed: look at it again"),
+        "NOT_AN_APPROVER" => {
+            Some("`--by` and `--role` say who you are; `downbeat status TASK` shows who may decide")
+        }
         "TASK_NOT_STARTED" => Some("start it with `downbeat execute TASK`"),
         "SUBTASK_STATE" => Some("`downbeat status TASK` shows the state of every subtask"),
         _ => None,

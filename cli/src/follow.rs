@@ -22,6 +22,11 @@ const REDRAW: Duration = Duration::from_millis(200);
 /// A task that stands still so long is looked at: perhaps it waits for a person.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// A new snapshot of the task is taken no more often than this, and not before its last one is so many times as old as
+/// it took: a large task costs the control plane more than looking at it is worth.
+const RENEWAL: Duration = Duration::from_millis(500);
+const RENEWAL_RESTS: u32 = 10;
+
 /// How to follow.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct How {
@@ -73,6 +78,7 @@ pub(crate) async fn watch(
     let mut ticks = interval(REDRAW);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut still_since = Instant::now();
+    let mut renewal = Renewal { due: Instant::now() };
     // Without `after` a finished task has no further event: the stream ends at once.
     loop {
         tokio::select! {
@@ -84,6 +90,7 @@ pub(crate) async fn watch(
                 still_since = Instant::now();
             }
             _ = ticks.tick() => {
+                renewal.renew(client, &mut board).await?;
                 screen.draw(out, &board)?;
                 if !how.wait && board.needs_person() && still_since.elapsed() >= QUIET {
                     // What the events seem to say is asked for once more, from the rows.
@@ -96,8 +103,29 @@ pub(crate) async fn watch(
             }
         }
     }
+    if board.outdated {
+        board = Board::new(&client.get_without_outputs(task_id).await?);
+    }
     screen.finish(out, &board)?;
     Ok(board)
+}
+
+/// When an outdated board may be renewed.
+struct Renewal {
+    due: Instant,
+}
+
+impl Renewal {
+    async fn renew(&mut self, client: &Client, board: &mut Board) -> Result {
+        let began = Instant::now();
+        if !board.outdated || began < self.due {
+            return Ok(());
+        }
+        *board = Board::new(&client.get_without_outputs(&board.task_id).await?);
+        let took = began.elapsed();
+        self.due = Instant::now() + RENEWAL.max(took * RENEWAL_RESTS);
+        Ok(())
+    }
 }
 
 /// Where the live view stands on the terminal.
@@ -149,7 +177,7 @@ impl Screen {
     fn finish(mut self, out: &mut Out, board: &Board) -> Result {
         self.draw(out, board)?;
         if let Screen::Lines = self {
-            for line in view::lines(&out.term, board, now_ms(), usize::MAX) {
+            for line in view::lines(&out.term, board, now_ms(), view::LINES_MAX) {
                 out.line(line)?;
             }
         }

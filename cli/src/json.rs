@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use downbeat_sdk::proto::{
-    Agent, AgentDeclaration, Artifact, Attempt, AttemptError, BlockedSubtask, Event, Subtask, Task,
-    TaskSummary, Worker,
+    Agent, AgentDeclaration, Artifact, Attempt, AttemptError, BlockedSubtask, Event, Gate, PlanIssue,
+    Snapshot, Subtask, Task, TaskSummary, Worker,
 };
 use serde_json::{Value, json};
 
@@ -73,6 +73,33 @@ fn subtask(subtask: &Subtask) -> Value {
         "max_attempts": subtask.max_attempts,
         "wake_at": time(subtask.wake_at_ms),
         "reason": subtask.reason,
+        "code": subtask.code,
+        "kind": known(subtask.kind()),
+        "parent": some(&subtask.parent),
+        "nth": subtask.nth,
+        "run_if": known(subtask.run_if()),
+        "when": some(&subtask.when),
+        "gate": subtask.gate.as_ref().map(gate),
+        "by": subtask.by,
+        "replaces": some(&subtask.replaces),
+        "replaced": subtask.replaced,
+    })
+}
+
+fn gate(gate: &Gate) -> Value {
+    let approvers = gate.approvers.iter().map(|who| json!({"names": who.names, "roles": who.roles}));
+    let options =
+        gate.options.iter().map(|option| json!({"name": option.name, "then": option.then().word()}));
+    let votes = gate.votes.iter().map(
+        |vote| json!({"by": vote.by, "option": vote.option, "comment": vote.comment, "at": time(vote.at_ms)}),
+    );
+    json!({
+        "digest": gate.digest,
+        "message": gate.message,
+        "approvers": approvers.collect::<Vec<_>>(),
+        "quorum": gate.quorum,
+        "options": options.collect::<Vec<_>>(),
+        "votes": votes.collect::<Vec<_>>(),
     })
 }
 
@@ -117,6 +144,11 @@ pub(crate) fn event(event: &Event) -> Value {
         "outcome": known(event.outcome()),
         "error": event.error.as_ref().map(error),
         "message": event.message,
+        "code": some(&event.code),
+        "by": some(&event.by),
+        "added": (event.added > 0).then_some(event.added),
+        "option": some(&event.option),
+        "signal": some(&event.signal),
     })
 }
 
@@ -127,6 +159,19 @@ fn some(text: &str) -> Option<&str> {
 /// The word of a value that was said.
 fn known(value: impl Word) -> Option<String> {
     Some(value.word()).filter(|word| word != "unspecified")
+}
+
+pub(crate) fn snapshot(snapshot: &Snapshot) -> Value {
+    json!({
+        "name": snapshot.name,
+        "event": snapshot.event,
+        "at": time(snapshot.at_ms),
+        "by": snapshot.by,
+    })
+}
+
+pub(crate) fn issue(issue: &PlanIssue) -> Value {
+    json!({"field": issue.field, "issue": issue.issue})
 }
 
 pub(crate) fn summary(task: &TaskSummary) -> Value {

@@ -8,6 +8,7 @@
 mod args;
 mod board;
 mod commands;
+mod decision;
 mod demo;
 mod failure;
 mod follow;

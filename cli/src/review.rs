@@ -1,4 +1,4 @@
-//! What `retry`, `skip`, `fail`, `complete` and `release` share: one subtask, and the state it is in after.
+//! What `retry`, `skip`, `fail`, `complete` and `release` share: one subtask, who says so, and the state it is in after.
 
 use clap::Args;
 use downbeat_sdk::proto::SubtaskState;
@@ -17,6 +17,21 @@ pub(crate) struct Subject {
     pub(crate) subtask: String,
     #[command(flatten)]
     pub(crate) connection: Connection,
+}
+
+/// Who says so.
+#[derive(Debug, Args)]
+pub(crate) struct By {
+    /// Who decides, for the history; your name on this machine if not given
+    #[arg(long, value_name = "NAME", env = "USER", hide_env = true)]
+    by: Option<String>,
+}
+
+impl By {
+    /// Empty: nobody knows.
+    pub(crate) fn name(&self) -> &str {
+        self.by.as_deref().unwrap_or_default()
+    }
 }
 
 /// Says where the subtask is now.

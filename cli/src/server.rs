@@ -26,13 +26,22 @@ pub(crate) struct Faces {
     /// Planner rules instead of the built-in ones (YAML)
     #[arg(long, value_name = "FILE")]
     rules: Option<PathBuf>,
+    /// Rules that put an approval before the subtasks they match, whatever their plan says (YAML)
+    #[arg(long, value_name = "FILE")]
+    approval_rules: Option<PathBuf>,
     #[command(flatten)]
     timing: Timing,
 }
 
 impl Faces {
     pub(crate) fn config(self) -> Config {
-        let mut config = Config { http: self.http, grpc: self.grpc, rules: self.rules, ..Config::default() };
+        let mut config = Config {
+            http: self.http,
+            grpc: self.grpc,
+            rules: self.rules,
+            approval_rules: self.approval_rules,
+            ..Config::default()
+        };
         self.timing.apply(&mut config);
         config
     }

@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use downbeat_sdk::proto::{
-    AgentHealth, ExecutionMode, Outcome, Priority, SubtaskState, TaskStatus, WorkerState,
+    AgentHealth, ExecutionMode, OptionOutcome, Outcome, Priority, RunIf, SubtaskKind, SubtaskState,
+    TaskStatus, WorkerState,
 };
 
 use crate::term::Paint;
@@ -32,6 +33,9 @@ words! {
     AgentHealth "AGENT_HEALTH_"
     WorkerState "WORKER_STATE_"
     ExecutionMode "EXECUTION_MODE_"
+    SubtaskKind "SUBTASK_KIND_"
+    RunIf "RUN_IF_"
+    OptionOutcome "OPTION_OUTCOME_"
 }
 
 /// The value that a word names, or all words there are.
@@ -43,8 +47,6 @@ pub(crate) fn parse<T: Word>(word: &str, all: &[T]) -> Result<T, String> {
     })
 }
 
-pub(crate) const PRIORITIES: [Priority; 4] =
-    [Priority::Low, Priority::Normal, Priority::High, Priority::Critical];
 pub(crate) const STATUSES: [TaskStatus; 8] = [
     TaskStatus::Planning,
     TaskStatus::Planned,

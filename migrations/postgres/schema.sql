@@ -15,12 +15,27 @@ CREATE TYPE public.history_row AS (
 	body bytea
 );
 
+CREATE TYPE public.note_row_2 AS (
+	task_no bigint,
+	kind smallint,
+	place bigint,
+	tenant integer,
+	body bytea
+);
+
 CREATE TYPE public.output_row AS (
 	task_no bigint,
 	idx bigint,
 	tenant integer,
 	body bytea,
 	artifacts text
+);
+
+CREATE TYPE public.plan_part_row_2 AS (
+	task_no bigint,
+	first bigint,
+	tenant integer,
+	nodes bytea
 );
 
 CREATE TYPE public.plan_row AS (
@@ -63,6 +78,29 @@ CREATE TYPE public.subtask_row AS (
 	since bigint
 );
 
+CREATE TYPE public.subtask_row_2 AS (
+	task_no bigint,
+	idx bigint,
+	tenant integer,
+	state smallint,
+	route bigint,
+	priority smallint,
+	pending bigint,
+	failed bigint,
+	skipped bigint,
+	failures bigint,
+	attempts bigint,
+	losses bigint,
+	held boolean,
+	waived boolean,
+	queued bigint,
+	lease bigint,
+	session_no bigint,
+	outcome smallint,
+	wake_at bigint,
+	since bigint
+);
+
 CREATE TYPE public.task_row AS (
 	no bigint,
 	tenant integer,
@@ -75,6 +113,30 @@ CREATE TYPE public.task_row AS (
 	unfinished bigint,
 	failed bigint,
 	in_review bigint,
+	events bigint,
+	created_at bigint,
+	started_at bigint,
+	ended_at bigint,
+	deadline bigint,
+	stopped_at bigint,
+	due_at bigint,
+	wake_at bigint,
+	reason text
+);
+
+CREATE TYPE public.task_row_2 AS (
+	no bigint,
+	tenant integer,
+	id text,
+	digest bytea,
+	status smallint,
+	mode smallint,
+	priority smallint,
+	total bigint,
+	unfinished bigint,
+	failed bigint,
+	in_review bigint,
+	asking bigint,
 	events bigint,
 	created_at bigint,
 	started_at bigint,
@@ -115,12 +177,28 @@ CREATE TABLE public.history_default (
     body bytea NOT NULL
 );
 
+CREATE TABLE public.notes (
+    task_no bigint NOT NULL,
+    place integer NOT NULL,
+    tenant integer NOT NULL,
+    kind smallint NOT NULL,
+    body bytea NOT NULL
+)
+WITH (fillfactor='80', autovacuum_vacuum_threshold='200', autovacuum_vacuum_scale_factor='0.02');
+
 CREATE TABLE public.outputs (
     task_no bigint NOT NULL,
     idx integer NOT NULL,
     tenant integer NOT NULL,
     body bytea NOT NULL,
     artifacts text NOT NULL
+);
+
+CREATE TABLE public.plan_parts (
+    task_no bigint NOT NULL,
+    first integer NOT NULL,
+    tenant integer NOT NULL,
+    nodes bytea NOT NULL
 );
 
 CREATE TABLE public.plans (
@@ -197,7 +275,10 @@ CREATE TABLE public.subtasks (
     state smallint NOT NULL,
     priority smallint NOT NULL,
     outcome smallint,
-    held boolean NOT NULL
+    held boolean NOT NULL,
+    waived boolean DEFAULT false NOT NULL,
+    failed integer DEFAULT 0 NOT NULL,
+    skipped integer DEFAULT 0 NOT NULL
 )
 WITH (fillfactor='80', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_scale_factor='0.02', autovacuum_analyze_scale_factor='0.05');
 
@@ -222,7 +303,8 @@ CREATE TABLE public.tasks (
     priority smallint NOT NULL,
     id text NOT NULL COLLATE pg_catalog."C",
     digest bytea NOT NULL,
-    reason text NOT NULL
+    reason text NOT NULL,
+    asking integer DEFAULT 0 NOT NULL
 )
 WITH (fillfactor='80', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_scale_factor='0.02', autovacuum_analyze_scale_factor='0.05');
 
@@ -242,8 +324,14 @@ ALTER TABLE ONLY public.history
 ALTER TABLE ONLY public.history_default
     ADD CONSTRAINT history_default_pkey PRIMARY KEY (task_no, last, day);
 
+ALTER TABLE ONLY public.notes
+    ADD CONSTRAINT notes_pkey PRIMARY KEY (task_no, kind, place);
+
 ALTER TABLE ONLY public.outputs
     ADD CONSTRAINT outputs_pkey PRIMARY KEY (task_no, idx);
+
+ALTER TABLE ONLY public.plan_parts
+    ADD CONSTRAINT plan_parts_pkey PRIMARY KEY (task_no, first);
 
 ALTER TABLE ONLY public.plans
     ADD CONSTRAINT plans_pkey PRIMARY KEY (task_no);

@@ -22,6 +22,15 @@ CREATE TABLE history (
     primary key (task_no, last)
 ) strict;
 
+CREATE TABLE notes (
+    task_no integer not null,
+    kind integer not null,
+    place integer not null,
+    tenant integer not null,
+    body blob not null,
+    primary key (task_no, kind, place)
+) strict;
+
 CREATE TABLE outputs (
     task_no integer not null,
     idx integer not null,
@@ -29,6 +38,14 @@ CREATE TABLE outputs (
     body blob not null,
     artifacts text not null,
     primary key (task_no, idx)
+) strict;
+
+CREATE TABLE plan_parts (
+    task_no integer not null,
+    first integer not null,
+    tenant integer not null,
+    nodes blob not null,
+    primary key (task_no, first)
 ) strict;
 
 CREATE TABLE plans (
@@ -93,7 +110,7 @@ CREATE TABLE subtasks (
     session_no integer,
     outcome integer,
     wake_at integer,
-    since integer not null,
+    since integer not null, failed integer not null default 0, skipped integer not null default 0, waived integer not null default 0,
     primary key (task_no, idx)
 ) strict, without rowid;
 
@@ -123,7 +140,7 @@ CREATE TABLE tasks (
     stopped_at integer,
     due_at integer,
     wake_at integer,
-    reason text not null,
+    reason text not null, asking integer not null default 0,
     constraint tasks_id unique (tenant, id)
 ) strict;
 

@@ -2,8 +2,13 @@
 //! per public flow; what goes wrong on purpose is in `faults.rs`.
 
 mod e2e {
+    //AGAIN
     mod agents;
     mod bad_input;
+    //CHILDREN
+    mod gates;
+    mod graph;
+    //GROUPS
     mod grpc;
     mod holds;
     mod limits;

@@ -1,17 +1,22 @@
-//! The JSON that executors hand over and take back; described at the top of the crate.
+//! The JSON that executors hand over and take back; described at the top of the crate. What an executor asks for beside
+//! its output, children and to be run again, is done here.
 
 use std::collections::BTreeMap;
 
 use downbeat_sdk::{
-    Artifact, Context, HandlerError, Output,
-    proto::{Brief, SubtaskState},
+    Artifact, Context, HandlerError, Output, Subtask,
+    proto::{Brief, Dependency, SubtaskState},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 /// The key of an output object that holds its artifacts.
 const ARTIFACTS_KEY: &str = "$artifacts";
+/// The one that holds children to add.
+const SPAWN_KEY: &str = "$spawn";
+/// The one that asks to be run again when the children have ended.
+const SUSPEND_KEY: &str = "$suspend";
 
 #[derive(Serialize)]
 struct BriefJson<'a> {
@@ -24,7 +29,11 @@ struct BriefJson<'a> {
     title: &'a str,
     description: &'a str,
     input: &'a RawValue,
+    /// Null outside maps, as `nth` outside of maps and loops.
+    item: &'a RawValue,
+    nth: Option<u32>,
     dependencies: BTreeMap<&'a str, DependencyJson<'a>>,
+    children: BTreeMap<&'a str, DependencyJson<'a>>,
     context: &'a RawValue,
     /// RFC 3339.
     deadline: Option<String>,
@@ -59,25 +68,35 @@ struct ArtifactOutput {
     digest: String,
 }
 
-/// The brief of an attempt as JSON text, with every output of a dependency, however large.
+/// What an executor put out.
+#[derive(Debug)]
+pub(crate) struct Said {
+    output: Output,
+    spawn: Vec<Subtask>,
+}
+
+impl Said {
+    /// Adds the children, and gives what the attempt hands back.
+    pub(crate) async fn done(self, context: &Context) -> Result<Output, HandlerError> {
+        if !self.spawn.is_empty() {
+            context.spawn(self.spawn).await?;
+        }
+        Ok(self.output)
+    }
+}
+
+/// The brief of an attempt as JSON text, with every output of a dependency or child, however large.
 pub(crate) async fn to_json(context: &Context) -> Result<Vec<u8>, HandlerError> {
     let brief = context.brief();
     let mut dependencies = BTreeMap::new();
     for dependency in &brief.dependencies {
         let output = context.dependency_output(&dependency.key).await?;
-        let artifacts = dependency.artifacts.iter().map(|artifact| ArtifactJson {
-            name: &artifact.name,
-            uri: &artifact.uri,
-            media_type: &artifact.media_type,
-            size_bytes: artifact.size_bytes,
-            digest: &artifact.digest,
-        });
-        let json = DependencyJson {
-            state: state_name(dependency.state()),
-            output: raw("the output of a dependency", &output, "null")?.to_owned(),
-            artifacts: artifacts.collect(),
-        };
-        dependencies.insert(dependency.key.as_str(), json);
+        dependencies.insert(dependency.key.as_str(), delivered(dependency, &output)?);
+    }
+    let mut children = BTreeMap::new();
+    for child in context.children() {
+        let output = context.child_output(&child.key).await?;
+        children.insert(child.key.as_str(), delivered(child, &output)?);
     }
     let Brief { task_id, subtask_id, key, agent, attempt, title, description, .. } = brief;
     let json = BriefJson {
@@ -90,7 +109,10 @@ pub(crate) async fn to_json(context: &Context) -> Result<Vec<u8>, HandlerError> 
         title,
         description,
         input: raw("the input", &brief.input, "null")?,
+        item: raw("the item", &brief.item, "null")?,
+        nth: brief.nth,
         dependencies,
+        children,
         context: raw("the context", &brief.context, "{}")?,
         deadline: deadline(brief.deadline_ms),
     };
@@ -98,24 +120,63 @@ pub(crate) async fn to_json(context: &Context) -> Result<Vec<u8>, HandlerError> 
 }
 
 /// Reads what an executor put out.
-pub(crate) fn to_output(text: &[u8]) -> Result<Output, String> {
+pub(crate) fn read(text: &[u8]) -> Result<Said, String> {
     let text = text.trim_ascii();
     if text.is_empty() {
-        return Ok(Output::null());
+        return Ok(Said { output: Output::null(), spawn: Vec::new() });
     }
-    if text.starts_with(b"{") {
-        let mut members: BTreeMap<String, &RawValue> =
-            serde_json::from_slice(text).map_err(|error| error.to_string())?;
-        if let Some(artifacts) = members.remove(ARTIFACTS_KEY) {
-            let artifacts: Vec<ArtifactOutput> = serde_json::from_str(artifacts.get())
-                .map_err(|error| format!("{ARTIFACTS_KEY:?} is not a list of artifacts: {error}"))?;
-            let output = serde_json::to_vec(&members).map_err(|error| error.to_string())?;
-            return Ok(Output::from_json_text(output).artifacts(artifacts.into_iter().map(artifact)));
-        }
-    } else {
+    if !text.starts_with(b"{") {
         serde_json::from_slice::<&RawValue>(text).map_err(|error| error.to_string())?;
+        return Ok(Said { output: Output::from_json_text(text.to_vec()), spawn: Vec::new() });
     }
-    Ok(Output::from_json_text(text.to_vec()))
+    let mut members: BTreeMap<String, &RawValue> =
+        serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    let all = members.len();
+    let spawn = members.remove(SPAWN_KEY).map_or(Ok(Vec::new()), children)?;
+    let suspends = members.remove(SUSPEND_KEY).map_or(Ok(false), |said| truth(SUSPEND_KEY, said))?;
+    if suspends {
+        return match members.keys().next() {
+            None => Ok(Said { output: Output::suspend(), spawn }),
+            Some(key) => Err(format!(
+                "with {SUSPEND_KEY:?} there is no output yet: expected only {SPAWN_KEY:?} beside it, got {key:?}"
+            )),
+        };
+    }
+    let artifacts: Vec<ArtifactOutput> = match members.remove(ARTIFACTS_KEY) {
+        None if members.len() == all => {
+            return Ok(Said { output: Output::from_json_text(text.to_vec()), spawn });
+        }
+        None => Vec::new(),
+        Some(artifacts) => serde_json::from_str(artifacts.get())
+            .map_err(|error| format!("{ARTIFACTS_KEY:?} is not a list of artifacts: {error}"))?,
+    };
+    let output = serde_json::to_vec(&members).map_err(|error| error.to_string())?;
+    let output = Output::from_json_text(output).artifacts(artifacts.into_iter().map(artifact));
+    Ok(Said { output, spawn })
+}
+
+fn children(said: &RawValue) -> Result<Vec<Subtask>, String> {
+    let document: Value = serde_json::from_str(said.get()).map_err(|error| error.to_string())?;
+    Subtask::list_from_document(SPAWN_KEY, &document).map_err(|error| error.to_string())
+}
+
+fn truth(key: &str, said: &RawValue) -> Result<bool, String> {
+    serde_json::from_str(said.get()).map_err(|_| format!("{key:?}: expected true or false, got {said}"))
+}
+
+fn delivered<'a>(by: &'a Dependency, output: &[u8]) -> Result<DependencyJson<'a>, HandlerError> {
+    let artifacts = by.artifacts.iter().map(|artifact| ArtifactJson {
+        name: &artifact.name,
+        uri: &artifact.uri,
+        media_type: &artifact.media_type,
+        size_bytes: artifact.size_bytes,
+        digest: &artifact.digest,
+    });
+    Ok(DependencyJson {
+        state: state_name(by.state()),
+        output: raw(&format!("the output of {:?}", by.key), output, "null")?.to_owned(),
+        artifacts: artifacts.collect(),
+    })
 }
 
 fn artifact(artifact: ArtifactOutput) -> Artifact {

@@ -26,7 +26,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::group::Group;
-use crate::{Error, brief, output_bytes_max, output_too_large};
+use crate::{
+    Error,
+    brief::{self, Said},
+    output_bytes_max, output_too_large,
+};
 
 /// How long a command has between SIGTERM and SIGKILL when the configuration says nothing.
 pub const KILL_GRACE_DEFAULT: Duration = Duration::from_secs(10);
@@ -39,7 +43,8 @@ const EXIT_NOT_RETRYABLE: i32 = 65;
 /// It gets the brief as JSON on stdin, and `DOWNBEAT_TASK_ID`, `DOWNBEAT_SUBTASK_ID`, `DOWNBEAT_LEASE_ID` and
 /// `DOWNBEAT_ATTEMPT` in its environment. What it writes to stdout is the output, in JSON; each line on stderr is a
 /// progress message. Exit status 0 completes the attempt, 65 fails it for good, any other fails it so that it may be
-/// tried again. When the attempt shall stop, its whole process group gets SIGTERM, and SIGKILL after the grace.
+/// tried again. Beside its output it may ask for children and to be run again, with `$spawn` and `$suspend`; see the top
+/// of the crate. When the attempt shall stop, its whole process group gets SIGTERM, and SIGKILL after the grace.
 #[derive(Debug, Clone)]
 pub struct Exec {
     /// A path, or a name on the `PATH`.
@@ -108,7 +113,7 @@ impl Prepared {
             }
         };
         group.end();
-        remains.into_output(limit)
+        remains.read(limit)?.done(context).await
     }
 
     fn command(&self, context: &Context) -> Command {
@@ -159,7 +164,7 @@ async fn run(
 }
 
 impl Remains {
-    fn into_output(self, limit: usize) -> Result<Output, HandlerError> {
+    fn read(self, limit: usize) -> Result<Said, HandlerError> {
         let Self { status, stdout, stderr } = self;
         let Some(stdout) = stdout else { return Err(output_too_large(limit)) };
         let status = match status {
@@ -167,9 +172,9 @@ impl Remains {
             Err(error) => return Err(HandlerError::retryable("WAIT_FAILED", error.to_string())),
         };
         match (status.code(), status.signal()) {
-            (Some(0), _) => brief::to_output(&stdout).map_err(|problem| {
+            (Some(0), _) => brief::read(&stdout).map_err(|problem| {
                 let message = format!(
-                    "the command exited with 0, and what it wrote to stdout is not JSON: {problem}; write logs to \
+                    "the command exited with 0, and what it wrote to stdout is no output: {problem}; write logs to \
                      stderr, and only the output to stdout"
                 );
                 HandlerError::retryable("INVALID_OUTPUT", message)

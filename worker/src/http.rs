@@ -100,10 +100,11 @@ impl Prepared {
             }
             body.extend_from_slice(&chunk);
         }
-        brief::to_output(&body).map_err(|problem| {
-            let message = format!("the answer {status} is not JSON: {problem}");
+        let said = brief::read(&body).map_err(|problem| {
+            let message = format!("the answer {status} is no output: {problem}");
             HandlerError::retryable("INVALID_OUTPUT", message)
-        })
+        })?;
+        said.done(context).await
     }
 }
 

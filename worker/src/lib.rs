@@ -20,7 +20,9 @@
 //!   "agent": "code-review", "attempt": 1, "lease_id": 8123,
 //!   "title": "Release 42", "description": "",
 //!   "input": {"strict": true},
+//!   "item": null, "nth": null,
 //!   "dependencies": {"diff": {"state": "completed", "output": "...", "artifacts": []}},
+//!   "children": {},
 //!   "context": {},
 //!   "deadline": "2026-11-20T19:30:00Z"
 //! }
@@ -28,7 +30,20 @@
 //!
 //! Out comes the output, any JSON; nothing at all is `null`. When it is an object with the key `$artifacts`, a list
 //! of `{"name", "uri", "media_type", "size_bytes", "digest"}`, these become the artifacts of the subtask, and the
-//! key is taken out of the output.
+//! key is taken out of the output. `item` is the element of the map that the subtask belongs to, and `nth` which one
+//! (from 0), or which round of a loop (from 1).
+//!
+//! Two more keys of an output object are taken out of it, and make the graph grow:
+//!
+//! ```json
+//! {"$spawn": [{"key": "intro", "agent": "writer", "input": {"words": 200}}], "$suspend": true}
+//! ```
+//!
+//! `$spawn` is a list of children to add to the subtask, each in the form that subtasks have in a plan. They may depend
+//! on each other. The same again, by a later attempt, adds nothing. `$suspend: true` says that there is no output yet:
+//! the subtask is run again when its children have ended, and finds what they delivered in `children`, of the same form
+//! as `dependencies`. Without it what else is in the object is the output, and the subtask is completed with it once
+//! the children have ended.
 //!
 //! Everything about sessions and leases is in `downbeat-sdk`; nothing of it belongs here.
 #![warn(missing_docs)]

@@ -10,7 +10,7 @@ use downbeat_sdk::{
     Agent,
     proto::{
         Artifact, AttemptError, Brief, Cancel, Dependency, Failed, Result as AttemptResult, SubtaskState,
-        Welcome, result::Outcome, session_request, session_response,
+        Suspended, Welcome, result::Outcome, result_ack::Verdict, session_request, session_response,
     },
 };
 use downbeat_worker::{Config, Error, Exec, Executor, worker};
@@ -146,8 +146,8 @@ async fn hands_over_the_brief_and_the_environment() {
     let (output, _) = output(shell.run(brief).await);
     let expected = concat!(
         r#"[{"task_id":"t","subtask_id":"t/s","key":"s","agent":"echo","attempt":1,"lease_id":9,"title":"T","#,
-        r#""description":"","input":{"n": 1e2},"dependencies":{"d":{"state":"completed","output":[1.50],"#,
-        r#""artifacts":[{"name":"a","uri":"s3://a","media_type":"","size_bytes":0,"digest":""}]}},"#,
+        r#""description":"","input":{"n": 1e2},"item":null,"nth":null,"dependencies":{"d":{"state":"completed","output":[1.50],"#,
+        r#""artifacts":[{"name":"a","uri":"s3://a","media_type":"","size_bytes":0,"digest":""}]}},"children":{},"#,
         r#""context":{"c":1},"deadline":"2100-01-01T00:00:00Z"},"t","t/s",9,1]"#,
     );
     assert_eq!(output, expected);
@@ -168,6 +168,58 @@ async fn stdout_is_the_output_and_artifacts_are_taken_out() {
 }
 
 #[tokio::test]
+async fn children_are_added_and_the_subtask_given_back() {
+    let stdout = r#"{"$spawn": [{"key": "a", "agent": "writer", "input": {"n": 1}}, {"key": "b", "agent": "joiner", "depends_on": ["a"]}], "$suspend": true}"#;
+    let mut shell = shell(&format!("cat > /dev/null; printf '%s' '{stdout}'")).await;
+    shell.stream.start(brief(1, "")).await;
+    let spawn = shell.stream.spawn().await;
+    let keys: Vec<&str> = spawn.children.iter().map(|child| child.key.as_str()).collect();
+    assert_eq!((spawn.lease, keys), (Some(lease(1)), vec!["a", "b"]));
+    assert_eq!((&*spawn.children[0].input, &*spawn.children[1].depends_on[0]), (&br#"{"n":1}"#[..], "a"));
+    shell.stream.ack_spawn(&spawn, Verdict::Accepted, "").await;
+    assert_eq!(shell.result().await.outcome, Some(Outcome::Suspended(Suspended {})));
+}
+
+#[tokio::test]
+async fn subtask_that_runs_again_finds_its_children_and_its_item() {
+    let mut shell = shell("cat").await;
+    let child = Dependency {
+        key: "a".into(),
+        state: SubtaskState::Completed.into(),
+        output: "[1.50]".into(),
+        ..Default::default()
+    };
+    let (output, _) = output(
+        shell.run(Brief { children: vec![child], item: r#""x""#.into(), nth: Some(2), ..brief(1, "") }).await,
+    );
+    assert!(output.contains(r#""item":"x","nth":2"#), "{output}");
+    assert!(
+        output.contains(r#""children":{"a":{"state":"completed","output":[1.50],"artifacts":[]}}"#),
+        "{output}"
+    );
+}
+
+#[tokio::test]
+async fn children_may_be_added_beside_an_output() {
+    let stdout = r#"{"r": 1.0, "$suspend": false, "$spawn": [{"key": "a", "agent": "writer"}]}"#;
+    let mut shell = shell(&format!("printf '%s' '{stdout}'")).await;
+    shell.stream.start(brief(1, "")).await;
+    let spawn = shell.stream.spawn().await;
+    shell.stream.ack_spawn(&spawn, Verdict::Duplicate, "").await;
+    assert_eq!(output(shell.result().await).0, r#"{"r":1.0}"#);
+}
+
+#[tokio::test]
+async fn children_that_are_refused_fail_the_attempt_for_good() {
+    let mut shell = shell(r#"printf '%s' '{"$spawn": [{"key": "a", "agent": "writer"}]}'"#).await;
+    shell.stream.start(brief(1, "")).await;
+    let spawn = shell.stream.spawn().await;
+    shell.stream.ack_spawn(&spawn, Verdict::Refused, "too many").await;
+    let expected = ("SPAWN_REFUSED".to_owned(), "too many".to_owned(), false);
+    assert_eq!(failure(shell.result().await), expected);
+}
+
+#[tokio::test]
 async fn what_is_not_json_fails_with_advice() {
     for (stdout, problem) in [
         ("done", "expected value"),
@@ -176,6 +228,10 @@ async fn what_is_not_json_fails_with_advice() {
             r#"{"$artifacts": [{"uri": "u"}]}"#,
             "\"$artifacts\" is not a list of artifacts: missing field `name`",
         ),
+        (r#"{"$spawn": [{"key": "a", "agnt": "x"}]}"#, "$spawn[0].agnt: unknown field"),
+        (r#"{"$spawn": 3}"#, "$spawn: expected a list of subtasks, got 3"),
+        (r#"{"$suspend": 1}"#, "\"$suspend\": expected true or false, got 1"),
+        (r#"{"$suspend": true, "r": 1}"#, "expected only \"$spawn\" beside it, got \"r\""),
     ] {
         let mut shell = shell(&format!("echo '{stdout}'")).await;
         let (code, message, retryable) = failure(shell.run(brief(1, "")).await);

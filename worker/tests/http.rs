@@ -15,8 +15,8 @@ use axum::{
 use downbeat_sdk::{
     Agent,
     proto::{
-        AttemptError, Brief, Cancel, Failed, Result as AttemptResult, result::Outcome, session_request,
-        session_response,
+        AttemptError, Brief, Cancel, Failed, Result as AttemptResult, Suspended, result::Outcome,
+        result_ack::Verdict, session_request, session_response,
     },
 };
 use downbeat_worker::{Config, Error, Executor, Http, worker};
@@ -99,6 +99,19 @@ async fn posts_the_brief_and_takes_the_answer() {
 }
 
 #[tokio::test]
+async fn answer_adds_children_and_suspends() {
+    let mut rig = rig().await;
+    rig.stream.start(brief(1, "1")).await;
+    let (_, _, reply) = soon(rig.asked.recv()).await.unwrap();
+    let answer = r#"{"$spawn": [{"key": "a", "agent": "writer"}], "$suspend": true}"#;
+    reply.send(answer.into_response()).unwrap();
+    let spawn = rig.stream.spawn().await;
+    assert_eq!((spawn.children.len(), &*spawn.children[0].key), (1, "a"));
+    rig.stream.ack_spawn(&spawn, Verdict::Accepted, "").await;
+    assert_eq!(rig.stream.result().await.outcome, Some(Outcome::Suspended(Suspended {})));
+}
+
+#[tokio::test]
 async fn status_tells_how_it_failed() {
     for (status, retryable) in
         [(400, false), (422, false), (401, true), (429, true), (500, true), (503, true)]
@@ -121,7 +134,7 @@ async fn redirect_is_not_followed() {
 async fn answer_that_is_not_json_fails() {
     let (code, message, retryable) = failure(rig().await.run("<html>").await);
     assert_eq!((&*code, retryable), ("INVALID_OUTPUT", true));
-    assert!(message.starts_with("the answer 200 OK is not JSON"), "{message}");
+    assert!(message.starts_with("the answer 200 OK is no output"), "{message}");
 }
 
 #[tokio::test]

@@ -1,11 +1,9 @@
 //! `downbeat complete`.
 
-use serde_json::{Value, json};
-
 use crate::{
-    failure::{Failure, Result},
+    failure::Result,
     out::Out,
-    review::{self, Subject},
+    review::{self, By, Subject},
     task_file,
 };
 
@@ -24,25 +22,16 @@ pub(crate) struct Args {
     /// The output: JSON, @FILE, or @- for standard input
     #[arg(long, value_name = "JSON", default_value = "null")]
     output: String,
+    #[command(flatten)]
+    by: By,
 }
 
 impl Args {
     pub(crate) async fn run(self, out: &mut Out) -> Result {
-        let output = self.read_output()?;
+        let output = task_file::json("--output", &self.output)?;
         let Subject { task_id, subtask, connection } = &self.subject;
-        let state = connection.client().await?.complete_subtask(task_id, subtask, &output).await?;
+        let client = connection.client().await?.by(self.by.name());
+        let state = client.complete_subtask(task_id, subtask, &output).await?;
         review::answer(out, &self.subject, state)
-    }
-
-    fn read_output(&self) -> Result<Value> {
-        let (name, text) = match self.output.strip_prefix('@') {
-            Some(path) => task_file::read_text(path)?,
-            None => ("--output".to_owned(), self.output.clone()),
-        };
-        serde_json::from_str(&text).map_err(|error| {
-            let example = json!("a text").to_string();
-            Failure::usage(format!("{name} is not JSON: {error}"))
-                .hint(format!("a text needs quotes of its own: --output '{example}'"))
-        })
     }
 }

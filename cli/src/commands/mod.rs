@@ -1,6 +1,7 @@
 //! The subcommands, one file each: what it is called with, its help, and what it does.
 
 mod agents;
+mod approve;
 mod cancel;
 mod complete;
 mod completions;
@@ -12,14 +13,21 @@ mod events;
 mod execute;
 mod fail;
 mod follow;
+mod fork;
+mod lint;
 mod migrate;
 mod output;
 mod pause;
+mod reject;
 mod release;
+mod rerun;
+mod restore;
 mod retry;
 mod route;
 mod serve;
+mod signal;
 mod skip;
+mod snapshot;
 mod status;
 mod submit;
 mod tasks;
@@ -37,6 +45,7 @@ pub(crate) enum Command {
     Migrate(migrate::Args),
     Worker(worker::Args),
     Submit(submit::Args),
+    Lint(lint::Args),
     Execute(execute::Args),
     Status(status::Args),
     Follow(follow::Args),
@@ -45,11 +54,18 @@ pub(crate) enum Command {
     Workers(workers::Args),
     Cancel(cancel::Args),
     Pause(pause::Args),
+    Approve(approve::Args),
+    Reject(reject::Args),
+    Signal(signal::Args),
     Retry(retry::Args),
     Skip(skip::Args),
     Fail(fail::Args),
     Complete(complete::Args),
     Release(release::Args),
+    Rerun(rerun::Args),
+    Snapshot(snapshot::Args),
+    Restore(restore::Args),
+    Fork(fork::Args),
     Route(route::Args),
     Drain(drain::Args),
     Events(events::Args),
@@ -90,6 +106,14 @@ impl Command {
             Command::Drain(args) => args.run(out).await,
             Command::Events(args) => args.run(out).await,
             Command::Output(args) => args.run(out).await,
+            Command::Lint(args) => args.run(out).await,
+            Command::Approve(args) => args.run(out).await,
+            Command::Reject(args) => args.run(out).await,
+            Command::Signal(args) => args.run(out).await,
+            Command::Rerun(args) => args.run(out).await,
+            Command::Snapshot(args) => args.run(out).await,
+            Command::Restore(args) => args.run(out).await,
+            Command::Fork(args) => args.run(out).await,
             Command::Completions(args) => args.run(out),
             Command::Demo(args) => args.run(out).await,
             Command::DemoAgent(args) => args.run(out),

@@ -3,7 +3,7 @@
 use crate::{
     failure::Result,
     out::Out,
-    review::{self, Subject},
+    review::{self, By, Subject},
 };
 
 /// Let a held subtask go on
@@ -16,12 +16,15 @@ Examples:
 pub(crate) struct Args {
     #[command(flatten)]
     subject: Subject,
+    #[command(flatten)]
+    by: By,
 }
 
 impl Args {
     pub(crate) async fn run(self, out: &mut Out) -> Result {
         let Subject { task_id, subtask, connection } = &self.subject;
-        let state = connection.client().await?.release_subtask(task_id, subtask).await?;
+        let client = connection.client().await?.by(self.by.name());
+        let state = client.release_subtask(task_id, subtask).await?;
         review::answer(out, &self.subject, state)
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     failure::Result,
     out::Out,
-    review::{self, Subject},
+    review::{self, By, Subject},
 };
 
 /// Go on without a subtask
@@ -19,12 +19,15 @@ pub(crate) struct Args {
     /// Why, for the history
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     reason: String,
+    #[command(flatten)]
+    by: By,
 }
 
 impl Args {
     pub(crate) async fn run(self, out: &mut Out) -> Result {
         let Subject { task_id, subtask, connection } = &self.subject;
-        let state = connection.client().await?.skip_subtask(task_id, subtask, &self.reason).await?;
+        let client = connection.client().await?.by(self.by.name());
+        let state = client.skip_subtask(task_id, subtask, &self.reason).await?;
         review::answer(out, &self.subject, state)
     }
 }

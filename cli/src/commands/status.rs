@@ -13,7 +13,8 @@ use crate::{
 
 /// Show one task with its subtasks
 ///
-/// With `--json` also inputs, outputs, and every attempt.
+/// What belongs to a group, map or loop stands below it. Of a task with many subtasks those are shown that say most.
+/// With `--json` everything: also inputs, outputs, and every attempt.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -27,6 +28,9 @@ pub(crate) struct Args {
     /// Show every attempt
     #[arg(long)]
     attempts: bool,
+    /// Show every subtask, however many there are
+    #[arg(long)]
+    all: bool,
     #[command(flatten)]
     connection: Connection,
 }
@@ -40,7 +44,8 @@ impl Args {
         }
         let task = client.get_without_outputs(&self.task_id).await?;
         let board = Board::new(&task);
-        let mut lines = view::lines(&out.term, &board, now_ms(), usize::MAX);
+        let lines_max = if self.all { usize::MAX } else { view::LINES_MAX };
+        let mut lines = view::lines(&out.term, &board, now_ms(), lines_max);
         if self.attempts {
             lines.push(String::new());
             let attempts = task.subtasks.iter().flat_map(|sub| sub.attempts.iter().map(move |a| (sub, a)));

@@ -37,6 +37,23 @@ A task:
       - {key: review, agent: code-review, depends_on: [build], sla_seconds: 600}
       - {key: test, capabilities: [pytest], depends_on: [build], max_attempts: 5}
 
+What a subtask may have, too:
+  run_if: any_failed               or all_succeeded, all_done, any_succeeded: of depends_on
+  when: outputs.build.size > 0     a CEL expression; not true: skipped
+  on_failure: fail                 or review, by a person
+  retry: {backoff_seconds: 5, max_backoff_seconds: 60, non_retryable: [NO_ACCESS]}
+  fallback: [other-agent]
+  compensate: {agent: undo}        should the task fail
+
+What it may be instead of work:
+  approval: {message: Go?, approvers: [{names: [ada], roles: [boss]}], quorum: 1,
+             options: [yes, {name: no, then: fail}], timeout_seconds: 60, on_timeout: reject}
+  signal: {name: paid, matches: signal.amount > 0, timeout_seconds: 60}
+  timer: {seconds: 60}             or {until: 2026-01-31T12:00:00Z}
+  group: {subtasks: [...]}
+  map: {over: outputs.list.files, max_parallel: 4, failures: {tolerate: 2}, subtasks: [...]}
+  loop: {until: outputs.judge.ok, max_iterations: 5, on_limit: complete, subtasks: [...]}
+
 Examples:
   downbeat submit task.yaml
   downbeat submit task.yaml --execute --follow
@@ -75,7 +92,7 @@ impl Args {
             if existed {
                 let _ = writeln!(text, "{id} had been submitted before");
             }
-            for line in view::lines(&out.term, &Board::new(&task), now_ms(), usize::MAX) {
+            for line in view::lines(&out.term, &Board::new(&task), now_ms(), view::LINES_MAX) {
                 let _ = writeln!(text, "{line}");
             }
             out.text(&text)?;

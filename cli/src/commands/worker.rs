@@ -19,6 +19,11 @@ use crate::{
 /// failed attempt; the last of standard error says why. To stop it, SIGTERM is sent, and after the grace time
 /// SIGKILL. With `--http` the brief is posted instead, and the answer is the result.
 ///
+/// A result object may make the graph grow: "$spawn", a list of subtasks as a plan has them, adds children to the
+/// subtask. With "$suspend": true beside it there is no result yet: the command is run again when the children have
+/// ended, and finds what they delivered in the brief, under "children". In maps and loops the brief has the "item" and
+/// "nth", its place.
+///
 /// SIGTERM or Ctrl-C drains the worker: it takes nothing new and finishes what it has. A second one ends it.
 #[derive(Debug, clap::Args)]
 #[command(group(ArgGroup::new("executor").args(["http", "command"]).required(true)))]

@@ -26,7 +26,7 @@ pub(crate) fn lines(term: &Term, task: &Task) -> Vec<String> {
         let took = attempt.ended_at_ms - attempt.started_at_ms;
         let paint = match attempt.outcome() {
             Outcome::Completed => Paint::Green,
-            Outcome::Unspecified | Outcome::Cancelled => Paint::Dim,
+            Outcome::Unspecified | Outcome::Cancelled | Outcome::Suspended => Paint::Dim,
             Outcome::Failed | Outcome::TimedOut | Outcome::Lost => Paint::Red,
         };
         vec![

@@ -39,6 +39,10 @@ fn what_cannot_be_read_is_2_and_nothing_is_sent() {
             r#"{"task_id":"x","plan":{"subtasks":[{"key":"a","agnt":"b"}]}}"#,
             "plan.subtasks[0].agnt: unknown field",
         ),
+        (
+            r#"{"task_id":"x","plan":{"subtasks":[{"key":"a","loop":{"untill":"x"}}]}}"#,
+            "plan.subtasks[0].loop.untill: unknown field",
+        ),
         (r#"{"task_id":"x","priority":"urgent"}"#, "priority: expected one of low, normal, high, critical"),
     ];
     for (text, expected) in table {

@@ -18,8 +18,13 @@ const POLL: Duration = Duration::from_millis(20);
 
 /// The binary, without settings from outside.
 pub(crate) fn binary() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_downbeat"));
-    for name in ["DOWNBEAT_ADDR", "DOWNBEAT_DATABASE_URL", "RUST_LOG", "LANG", "LC_ALL", "LC_CTYPE"] {
+    without_settings(env!("CARGO_BIN_EXE_downbeat"))
+}
+
+/// Any program, without those settings.
+pub(crate) fn without_settings(program: &str) -> Command {
+    let mut command = Command::new(program);
+    for name in ["DOWNBEAT_ADDR", "DOWNBEAT_DATABASE_URL", "RUST_LOG", "LANG", "LC_ALL", "LC_CTYPE", "USER"] {
         command.env_remove(name);
     }
     command.stdin(Stdio::null());

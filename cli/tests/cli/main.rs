@@ -6,6 +6,8 @@
 mod client;
 mod dev;
 mod errors;
+mod examples;
+mod graph;
 mod help;
 mod house;
 mod show;

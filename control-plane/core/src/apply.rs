@@ -5,15 +5,16 @@ use std::sync::Arc;
 use crate::{
     attempt,
     command::{Command, Reply},
+    decide,
     effect::{Effect, Wake},
-    execute, flow,
+    execute, flow, gate, group,
     id::{ReplicaNo, SessionNo, TenantNo},
     reads::task_of,
     reject::Reject,
-    review,
+    rerun, review,
     rows::{AgentSeen, Rows},
     session::{Session, SessionState, WorkerDeclaration},
-    submit,
+    snapshot, submit,
     time::Frame,
 };
 
@@ -26,17 +27,26 @@ use crate::{
 /// # Panics
 /// When an invariant is broken. The caller drops the batch's rows and goes on without this command.
 pub fn apply(rows: &mut Rows, frame: &mut Frame<'_>, command: &Command) -> Result<Reply, Reject> {
-    let reply = decide(rows, frame, command)?;
+    let reply = dispatch(rows, frame, command)?;
+    decide::work_off(rows, frame);
     if let Some(task) = task_of(command) {
         flow::settle(rows, frame, task);
     }
     Ok(match (reply, task_of(command).and_then(|task| rows.task(task))) {
         (Reply::Executed { blocked, .. }, Some(head)) => Reply::Executed { status: head.status, blocked },
+        (Reply::Rerun { subtasks, .. }, Some(head)) => Reply::Rerun { status: head.status, subtasks },
+        (Reply::State(state), Some(head)) => {
+            let now = match command {
+                Command::Review { index, .. } => rows.subtask(head.no, *index).map(|sub| sub.state),
+                _ => None,
+            };
+            Reply::State(now.unwrap_or(state))
+        }
         (reply, _) => reply,
     })
 }
 
-fn decide(rows: &mut Rows, frame: &mut Frame<'_>, command: &Command) -> Result<Reply, Reject> {
+fn dispatch(rows: &mut Rows, frame: &mut Frame<'_>, command: &Command) -> Result<Reply, Reject> {
     match command {
         Command::Submit(request) => submit::submit(rows, frame, request),
         Command::Execute { task, mode, checkpoints, served } => {
@@ -44,7 +54,12 @@ fn decide(rows: &mut Rows, frame: &mut Frame<'_>, command: &Command) -> Result<R
         }
         Command::Pause { task } => execute::pause(rows, frame, *task),
         Command::Cancel { task, reason } => execute::cancel(rows, frame, *task, reason),
-        Command::Review { task, index, action } => review::review(rows, frame, *task, *index, action),
+        Command::Review { task, index, action, by } => review::review(rows, frame, *task, *index, action, by),
+        Command::Decide { task, index, decision } => gate::decide(rows, frame, *task, *index, decision),
+        Command::Signal { task, signal } => gate::signal(rows, frame, *task, signal),
+        Command::Snapshot { task, name, by } => snapshot::take(rows, frame, *task, name, by),
+        Command::Rerun { task, rerun } => rerun::rerun(rows, frame, *task, rerun),
+        Command::Spawn { at, session, children } => group::spawn(rows, frame, *at, *session, children),
         Command::Route { task, index, route } => review::route(rows, frame, *task, *index, *route),
         Command::Finish { at, session, result } => {
             Ok(Reply::Verdict(attempt::finish(rows, frame, *at, *session, result)))
@@ -70,6 +85,10 @@ fn decide(rows: &mut Rows, frame: &mut Frame<'_>, command: &Command) -> Result<R
         }
         Command::Wake { task, index: Some(index) } => {
             attempt::wake(rows, frame, *task, *index);
+            Ok(Reply::Done)
+        }
+        Command::Attend { task, index, .. } => {
+            decide::decide(rows, frame, *task, *index);
             Ok(Reply::Done)
         }
         Command::Block { task, index } => {

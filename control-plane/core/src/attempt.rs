@@ -2,9 +2,12 @@
 
 use crate::{
     command::{Verdict, WorkResult},
+    decide,
+    draft::{Does, OnFailure},
     effect::{Effect, Wake},
     event::{AttemptError, What},
-    flow::{arrive, end_lease, revoke, shift, unblock_dependents, wake_subtask},
+    flow::{End, Why, arrive, cancel_below, end_lease, plan, revoke, shift, tell, wake_subtask},
+    gate,
     id::{Index, LeaseAt, SessionNo, TaskNo},
     rows::Rows,
     subtask::{Happening, Outcome, SubtaskState},
@@ -39,6 +42,7 @@ pub(crate) fn finish(
     let outcome = match result {
         WorkResult::Completed { .. } => Outcome::Completed,
         WorkResult::Failed { .. } => Outcome::Failed,
+        WorkResult::Suspended => Outcome::Suspended,
     };
     let verdict = verdict(rows, at, session, outcome);
     if verdict != Verdict::Accepted {
@@ -47,16 +51,36 @@ pub(crate) fn finish(
     end_lease(rows, at.task, at.index, outcome);
     match result {
         WorkResult::Completed { output, artifacts } => {
-            let state = shift(rows, frame, at.task, at.index, Happening::Complete);
             rows.add_output(at.task, at.index, output.clone(), artifacts.clone());
-            record_end(rows, frame, at, state, outcome, None, "");
-            unblock_dependents(rows, frame, at.task, at.index);
+            if rows.subtask(at.task, at.index).is_some_and(|sub| sub.pending > 0) {
+                // Its children have to end first; what it delivered is kept until then.
+                suspend(rows, frame, at, outcome, "its children go on");
+            } else {
+                let state = shift(rows, frame, at.task, at.index, Happening::Complete);
+                record_end(rows, frame, at, state, outcome, None, "");
+                tell(rows, at.task, at.index, End::Succeeded);
+            }
         }
+        WorkResult::Suspended => suspend(rows, frame, at, outcome, "waits for its children"),
         WorkResult::Failed { error, retryable } => {
             fail(rows, frame, at, outcome, error.clone(), *retryable);
         }
     }
     verdict
+}
+
+/// The worker has given it back until its children have ended, which they may have already.
+fn suspend(rows: &mut Rows, frame: &Frame<'_>, at: LeaseAt, outcome: Outcome, reason: &str) {
+    let sub = rows.subtask_mut(at.task, at.index);
+    // They may have ended just before. Whoever never has anything to wait for would go round for ever.
+    sub.losses = if sub.pending > 0 { 0 } else { sub.losses + 1 };
+    if sub.losses > frame.policy.losses_max {
+        let reason = format!("it suspended {} times with nothing to wait for", sub.losses);
+        return exhaust(rows, frame, at, outcome, None, &reason);
+    }
+    let state = shift(rows, frame, at.task, at.index, Happening::Suspend);
+    record_end(rows, frame, at, state, outcome, None, reason);
+    rows.undecided.push_back((at.task, at.index));
 }
 
 /// The worker has it in hand, and perhaps says how far it is.
@@ -78,7 +102,13 @@ pub(crate) fn report(
         rows.record(
             frame,
             at.task,
-            What::Subtask { index: at.index, state: SubtaskState::Running, reason: String::new() },
+            What::Subtask {
+                index: at.index,
+                state: SubtaskState::Running,
+                reason: String::new(),
+                code: String::new(),
+                by: String::new(),
+            },
         );
     }
     if let Some(message) = message {
@@ -112,13 +142,12 @@ pub(crate) fn lose(rows: &mut Rows, frame: &Frame<'_>, at: LeaseAt) {
     revoke(rows, at.task, at.index, Outcome::Lost);
     let sub = rows.subtask_mut(at.task, at.index);
     sub.losses += 1;
-    let (happening, reason) = if sub.losses > frame.policy.losses_max {
-        (Happening::Exhaust, format!("{} workers were lost while they had it", sub.losses))
-    } else {
-        (Happening::Requeue, "its worker was lost".to_owned())
-    };
-    let state = shift(rows, frame, at.task, at.index, happening);
-    record_end(rows, frame, at, state, Outcome::Lost, None, &reason);
+    if sub.losses > frame.policy.losses_max {
+        let reason = format!("{} workers were lost while they had it", sub.losses);
+        return exhaust(rows, frame, at, Outcome::Lost, None, &reason);
+    }
+    let state = shift(rows, frame, at.task, at.index, Happening::Requeue);
+    record_end(rows, frame, at, state, Outcome::Lost, None, "its worker was lost");
 }
 
 /// The agent promised to be heard of and was not.
@@ -137,8 +166,17 @@ pub(crate) fn wake(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, index: Inde
         rows.push(Effect::Wake { at, wake: Wake::Subtask(task, index) });
         return;
     }
-    if sub.state == SubtaskState::Backoff {
+    let state = sub.state;
+    if state == SubtaskState::Backoff {
         arrive(rows, frame, task, index);
+    } else if matches!(state, SubtaskState::Pending | SubtaskState::Waiting) {
+        let does = plan(rows, task).node(index).map(|node| node.does.map_body(|_| ()));
+        match does {
+            Some(Does::Approval(_) | Does::Signal(_) | Does::Timer(_)) if state == SubtaskState::Waiting => {
+                gate::time_over(rows, frame, task, index);
+            }
+            Some(_) | None => decide::decide(rows, frame, task, index),
+        }
     } else if let Some(lease) = sub.lease.filter(|_| sub.state.is_leased()) {
         let at = LeaseAt { task, index, lease };
         time_out(rows, frame, at, "SLA_TIMEOUT", "not finished within its SLA (start to close)");
@@ -160,26 +198,61 @@ fn fail(
     error: AttemptError,
     retryable: bool,
 ) {
-    let plan = rows.plan(at.task).expect("a loaded subtask has its plan");
-    let attempts_max = plan.node(at.index).map_or(frame.policy.attempts_max, |node| node.attempts_max);
+    let plan = plan(rows, at.task);
+    let node = plan.node(at.index);
+    let attempts_max = node.map_or(frame.policy.attempts_max, |node| node.attempts_max);
+    let retry = node.map(|node| node.retry.clone()).unwrap_or_default();
+    let retryable = retryable && !retry.non_retryable.contains(&error.code);
     let sub = rows.subtask_mut(at.task, at.index);
     sub.failures += 1;
     let failures = sub.failures;
     let (state, reason) = if retryable && failures < attempts_max {
         let state = shift(rows, frame, at.task, at.index, Happening::BackOff);
-        let wait = frame.policy.backoff_ms(failures, at.lease.0);
+        let wait = frame.policy.backoff_ms(&retry, failures, at.lease.0);
         wake_subtask(rows, at.task, at.index, frame.now.plus_ms(wait));
         (state, format!("attempt {failures} of {attempts_max}; next in {wait} ms"))
     } else {
-        let state = shift(rows, frame, at.task, at.index, Happening::Exhaust);
         let reason = if retryable {
             format!("all {attempts_max} attempts are used up")
         } else {
-            "the agent says that trying again is no use".to_owned()
+            "trying again is no use".to_owned()
         };
-        (state, reason)
+        return exhaust(rows, frame, at, outcome, Some(error), &reason);
     };
     record_end(rows, frame, at, state, outcome, Some(error), &reason);
+}
+
+/// No further attempt: a person decides, or the subtask has failed, as its plan says.
+fn exhaust(
+    rows: &mut Rows,
+    frame: &Frame<'_>,
+    at: LeaseAt,
+    outcome: Outcome,
+    error: Option<AttemptError>,
+    reason: &str,
+) {
+    let plan = plan(rows, at.task);
+    let Some(node) = plan.node(at.index) else { return };
+    let sub = rows.subtask_mut(at.task, at.index);
+    if let Some(fallback) = node.fallback_from(sub.route) {
+        sub.route = fallback.route;
+        (sub.failures, sub.losses) = (0, 0);
+        let state = shift(rows, frame, at.task, at.index, Happening::Requeue);
+        let reason = format!("{reason}; falls back to `{}`", fallback.agent);
+        return record_end(rows, frame, at, state, outcome, error, &reason);
+    }
+    match node.on_failure {
+        OnFailure::Review => {
+            let state = shift(rows, frame, at.task, at.index, Happening::Exhaust);
+            record_end(rows, frame, at, state, outcome, error, reason);
+        }
+        OnFailure::Fail => {
+            let state = shift(rows, frame, at.task, at.index, Happening::Fail);
+            record_end(rows, frame, at, state, outcome, error, reason);
+            cancel_below(rows, frame, at.task, at.index, Why::reason("what it belongs to has failed"));
+            tell(rows, at.task, at.index, End::Failed);
+        }
+    }
 }
 
 fn record_end(

@@ -1,14 +1,18 @@
 //! Everything that can be asked of the core. The wire parses requests into these; timers and sessions are
 //! callers like any other.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
 
 use crate::{
     event::{Artifact, AttemptError},
     id::{Index, LeaseAt, ReplicaNo, RouteNo, SessionNo, TaskId, TaskNo, TenantNo},
-    plan::Plan,
+    plan::{Node, Plan},
     session::WorkerDeclaration,
     subtask::SubtaskState,
     task::{Mode, Priority, TaskStatus},
@@ -38,6 +42,37 @@ pub enum Command {
         task: TaskNo,
         index: Index,
         action: Action,
+        /// Who says so; may be empty.
+        by: String,
+    },
+    /// What somebody chose at an approval.
+    Decide {
+        task: TaskNo,
+        index: Index,
+        decision: Arc<Decision>,
+    },
+    /// Something happened outside that a subtask may wait for.
+    Signal {
+        task: TaskNo,
+        signal: Arc<Sent>,
+    },
+    /// Marks the present state of the task, to come back to it.
+    Snapshot {
+        task: TaskNo,
+        name: String,
+        by: String,
+    },
+    /// Runs these again, and all that depends on them. What they did before stays in the history.
+    Rerun {
+        task: TaskNo,
+        rerun: Arc<Rerun>,
+    },
+    /// A worker adds children to the subtask that it has.
+    Spawn {
+        at: LeaseAt,
+        session: SessionNo,
+        /// A body: they depend on each other by their place in this list.
+        children: Arc<Vec<Node>>,
     },
     /// Sends a subtask that nobody holds to another route by hand.
     Route {
@@ -76,6 +111,12 @@ pub enum Command {
     Wake {
         task: TaskNo,
         index: Option<Index>,
+    },
+    /// A subtask is to be seen to: some children of a group may begin, or (`None`) it is to be decided as a whole.
+    Attend {
+        task: TaskNo,
+        index: Index,
+        begin: Option<(u32, u32)>,
     },
     /// Nobody alive can do it.
     Block {
@@ -133,6 +174,18 @@ pub struct Submit {
     pub plan: Arc<Plan>,
     /// Starts it at once, in mode auto; the routes of this plan that a live worker serves.
     pub served: Option<BTreeSet<RouteNo>>,
+    /// What need not be done, as another task has done it.
+    pub done: BTreeMap<Index, Done>,
+}
+
+/// What another task delivered, taken over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// JSON text; empty: null.
+    pub output: Bytes,
+    pub artifacts: Vec<Artifact>,
+    /// Which task.
+    pub from: TaskId,
 }
 
 /// What a client said about a task in words; never decides anything.
@@ -154,6 +207,42 @@ pub enum Action {
     Release,
 }
 
+/// A decision as it came in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decision {
+    /// Who decides, as the caller says.
+    pub by: String,
+    pub roles: Vec<String>,
+    /// The name of one of the options.
+    pub option: String,
+    /// Of what was shown, in hexadecimal.
+    pub digest: String,
+    pub comment: String,
+}
+
+/// A signal as it came in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    pub name: String,
+    /// JSON text; empty: null.
+    pub payload: Bytes,
+    pub by: String,
+    /// The sender's own; the same one again changes nothing. Empty: none.
+    pub id: String,
+}
+
+/// What is to run again.
+#[derive(Clone, Debug, Default)]
+pub struct Rerun {
+    pub from: BTreeSet<Index>,
+    /// Other inputs, by place.
+    pub inputs: BTreeMap<Index, Box<RawValue>>,
+    /// Of those that run again: which need not, but take over what a node whose place they are in delivered.
+    pub restored: BTreeMap<Index, Index>,
+    pub by: String,
+    pub reason: String,
+}
+
 /// What a worker delivers.
 #[derive(Clone, Debug)]
 pub enum WorkResult {
@@ -166,16 +255,43 @@ pub enum WorkResult {
         error: AttemptError,
         retryable: bool,
     },
+    /// Goes on, on whatever worker, once the children it added have ended.
+    Suspended,
 }
 
 /// The answer to a command that was not refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    Submitted { task: TaskNo, status: TaskStatus, existed: bool },
-    Executed { status: TaskStatus, blocked: Vec<Index> },
+    Submitted {
+        task: TaskNo,
+        status: TaskStatus,
+        existed: bool,
+    },
+    Executed {
+        status: TaskStatus,
+        blocked: Vec<Index>,
+    },
     Status(TaskStatus),
     State(SubtaskState),
     Verdict(Verdict),
+    /// A signal: whether something waited for it.
+    Signalled {
+        taken: bool,
+    },
+    /// A snapshot was taken after this event.
+    Snapshot {
+        event: u64,
+    },
+    /// The first of what runs again.
+    Rerun {
+        status: TaskStatus,
+        subtasks: Vec<Index>,
+    },
+    /// The children, in the order they were given; none where the verdict is not `Accepted`.
+    Spawned {
+        verdict: Verdict,
+        children: Vec<Index>,
+    },
     Session(SessionNo),
     Done,
 }

@@ -21,8 +21,19 @@ pub enum Effect {
     Queued(Queued),
     /// Something waits for this time.
     Wake { at: Time, wake: Wake },
+    /// A subtask is to be decided about, by a command of its own: see [`Next`].
+    Next(Next),
     /// A seat's session is not open on this replica any more.
     SeatGone { session: SessionNo },
+}
+
+/// What a subtask needs next, which takes rows that the batch at hand had not loaded. Of one subtask, the newest counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Next {
+    pub task: TaskNo,
+    pub index: Index,
+    /// Children to let begin, by their places among them; `None`: it is to be decided as a whole.
+    pub begin: Option<(u32, u32)>,
 }
 
 /// A lease, to be sent to its session.

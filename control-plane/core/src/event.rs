@@ -62,6 +62,55 @@ pub enum What {
         state: SubtaskState,
         #[serde(rename = "m", default, skip_serializing_if = "String::is_empty")]
         reason: String,
+        /// Stable, UPPER_SNAKE_CASE: why, where programs may want to know. Empty otherwise.
+        #[serde(rename = "c", default, skip_serializing_if = "String::is_empty")]
+        code: String,
+        /// Who decided it; empty where nobody did.
+        #[serde(rename = "b", default, skip_serializing_if = "String::is_empty")]
+        by: String,
+    },
+    /// Nodes were added to the plan, for this subtask; `None`: something runs again.
+    #[serde(rename = "grow")]
+    Grown {
+        #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+        index: Option<Index>,
+        /// The place of the first, and how many.
+        #[serde(rename = "f")]
+        first: Index,
+        #[serde(rename = "c")]
+        count: u32,
+        #[serde(rename = "m", default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+        #[serde(rename = "b", default, skip_serializing_if = "String::is_empty")]
+        by: String,
+    },
+    /// Somebody chose something at an approval, which may not be enough to decide it.
+    #[serde(rename = "vote")]
+    Voted {
+        #[serde(rename = "i")]
+        index: Index,
+        #[serde(rename = "o")]
+        option: String,
+        #[serde(rename = "b")]
+        by: String,
+        #[serde(rename = "m", default, skip_serializing_if = "String::is_empty")]
+        comment: String,
+    },
+    /// A signal came.
+    #[serde(rename = "signal")]
+    Signalled {
+        #[serde(rename = "g")]
+        name: String,
+        #[serde(rename = "b", default, skip_serializing_if = "String::is_empty")]
+        by: String,
+    },
+    /// Somebody named the state before this event.
+    #[serde(rename = "snap")]
+    Snapshot {
+        #[serde(rename = "g")]
+        name: String,
+        #[serde(rename = "b", default, skip_serializing_if = "String::is_empty")]
+        by: String,
     },
     /// An attempt began: the subtask is `leased`.
     #[serde(rename = "lease")]
@@ -122,17 +171,23 @@ impl What {
             What::Leased { .. } => "subtask.leased".into(),
             What::Returned { .. } => "subtask.returned".into(),
             What::Progress { .. } => "subtask.progress".into(),
+            What::Grown { .. } => "task.grown".into(),
+            What::Voted { .. } => "subtask.voted".into(),
+            What::Signalled { .. } => "task.signalled".into(),
+            What::Snapshot { .. } => "task.snapshot".into(),
         }
     }
 
     /// The subtask it is about.
     pub fn index(&self) -> Option<Index> {
         match self {
-            What::Task { .. } => None,
+            What::Task { .. } | What::Signalled { .. } | What::Snapshot { .. } => None,
+            What::Grown { index, .. } => *index,
             What::Subtask { index, .. }
             | What::Leased { index, .. }
             | What::Returned { index, .. }
             | What::Ended { index, .. }
+            | What::Voted { index, .. }
             | What::Progress { index, .. } => Some(*index),
         }
     }

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use crate::{
     command::Reply,
+    compensate,
+    decide::work_off,
     effect::{Effect, Wake},
-    flow::{arrive, end_task, enter, line_up, record_state, release, shift},
+    flow::{Why, arrive, end_task, enter, line_up, plan, record_state, release, shift},
     id::{Index, RouteNo, TaskNo},
     reject::Reject,
     rows::Rows,
-    subtask::{Happening, SubtaskState},
+    subtask::{Happening, Subtask, SubtaskState},
     task::{Mode, TaskStatus},
     time::Frame,
 };
@@ -40,8 +42,12 @@ pub(crate) fn execute(
         enter(rows, frame, task, resumed, "");
     }
     let mut blocked = Vec::new();
-    for index in (0..).take(rows.task(task).map_or(0, |head| head.total as usize)) {
+    let total = rows.task(task).map_or(0, |head| head.total);
+    for index in 0..total {
         hold_or_start(rows, frame, task, index, mode == Mode::Manual || checkpoints.contains(&index));
+    }
+    work_off(rows, frame);
+    for index in 0..total {
         if block_or_unblock(rows, frame, task, index, served) {
             blocked.push(index);
         }
@@ -51,22 +57,19 @@ pub(crate) fn execute(
 }
 
 fn hold_or_start(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, index: Index, held: bool) {
+    let does_work = plan(rows, task).node(index).is_some_and(|node| node.does.is_work());
     let Some(sub) = rows.subtask(task, index) else { return };
-    let (state, pending) = (sub.state, sub.pending);
-    if matches!(
-        state,
-        SubtaskState::Pending | SubtaskState::Ready | SubtaskState::Blocked | SubtaskState::Waiting
-    ) && sub.held != held
-    {
+    let (state, was_held, held) = (sub.state, sub.held, held && does_work);
+    let may_be_held = matches!(state, SubtaskState::Pending | SubtaskState::Ready | SubtaskState::Blocked);
+    if may_be_held && was_held != held {
         rows.subtask_mut(task, index).held = held;
     }
     match state {
-        SubtaskState::Pending if pending == 0 => arrive(rows, frame, task, index),
+        SubtaskState::Pending => rows.undecided.push_back((task, index)),
         SubtaskState::Ready | SubtaskState::Blocked if held => arrive(rows, frame, task, index),
-        SubtaskState::Waiting if !held => release(rows, frame, task, index),
+        SubtaskState::Waiting if was_held && !held => release(rows, frame, task, index, ""),
         SubtaskState::Ready | SubtaskState::Blocked => line_up(rows, frame, task, index),
-        SubtaskState::Pending
-        | SubtaskState::Waiting
+        SubtaskState::Waiting
         | SubtaskState::Leased
         | SubtaskState::Running
         | SubtaskState::Backoff
@@ -87,7 +90,11 @@ fn block_or_unblock(
     served: &BTreeSet<RouteNo>,
 ) -> bool {
     let Some(sub) = rows.subtask(task, index) else { return false };
+    let plan = plan(rows, task);
+    // Whoever else may do it is asked after a while: the first one may be on its way.
+    let falls_back = plan.node(index).is_some_and(|node| node.fallback_from(sub.route).is_some());
     match (sub.state, served.contains(&sub.route)) {
+        (SubtaskState::Ready, false) if falls_back => false,
         (SubtaskState::Ready, false) => {
             block(rows, frame, task, index);
             true
@@ -102,9 +109,17 @@ fn block_or_unblock(
 
 /// A ready subtask that no live worker can do becomes `blocked`: the alert is the event.
 pub(crate) fn block(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, index: Index) {
-    if rows.subtask(task, index).is_some_and(|sub| sub.state == SubtaskState::Ready && sub.queued.is_some()) {
+    let stuck = |sub: &&Subtask| sub.state == SubtaskState::Ready && sub.queued.is_some();
+    let Some(route) = rows.subtask(task, index).filter(stuck).map(|sub| sub.route) else { return };
+    let plan = plan(rows, task);
+    if let Some(fallback) = plan.node(index).and_then(|node| node.fallback_from(route)) {
+        rows.subtask_mut(task, index).route = fallback.route;
+        rows.fresh.push((task, index));
+        let reason = format!("no live worker can do it; falls back to `{}`", fallback.agent);
+        record_state(rows, frame, task, index, Why::reason(&reason));
+    } else {
         shift(rows, frame, task, index, Happening::Block);
-        record_state(rows, frame, task, index, "no live worker can do it");
+        record_state(rows, frame, task, index, Why::reason("no live worker can do it"));
     }
 }
 
@@ -112,7 +127,7 @@ pub(crate) fn block(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, index: Ind
 pub(crate) fn unblock(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, index: Index) {
     if rows.subtask(task, index).is_some_and(|sub| sub.state == SubtaskState::Blocked) {
         shift(rows, frame, task, index, Happening::Unblock);
-        record_state(rows, frame, task, index, "a capable worker registered");
+        record_state(rows, frame, task, index, Why::reason("a capable worker registered"));
         rows.fresh.push((task, index));
     }
 }
@@ -155,10 +170,12 @@ pub(crate) fn cancel(
     Ok(Reply::Status(TaskStatus::Cancelled))
 }
 
-/// The task's deadline has passed.
+/// The task's deadline has passed, or what was done has to be undone.
 pub(crate) fn deadline(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo) {
     let Some(at) = rows.task(task).and_then(|head| head.wake_at) else { return };
-    if at > frame.now {
+    if compensate::is_due(rows, task) {
+        compensate::begin(rows, frame, task);
+    } else if at > frame.now {
         // Another clock thought that it was time.
         rows.push(Effect::Wake { at, wake: Wake::Task(task) });
     } else {

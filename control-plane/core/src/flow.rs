@@ -1,15 +1,46 @@
-//! How a subtask moves, and what its movement does to its task and its dependents. Every change of a
-//! state goes through [`shift`], so counters and queue places cannot drift.
+//! How a subtask moves, and what its movement does to its task, to those that wait for it, and to the group it
+//! belongs to. Every change of a state goes through [`shift`], so counters and queue places cannot drift.
 
 use crate::{
+    compensate,
+    draft::Does,
     effect::{Effect, Wake},
     event::What,
     id::{Index, LeaseAt, TaskNo},
+    plan::Plan,
     rows::Rows,
     subtask::{Happening, Outcome, SubtaskState},
     task::TaskStatus,
     time::{Frame, Time},
 };
+
+/// How a subtask ended, to those that wait for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Completed, or a person went on without it.
+    Succeeded,
+    Failed,
+    Skipped,
+}
+
+/// Why something was decided, and by whom; what is empty is not said.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Why<'a> {
+    /// UPPER_SNAKE_CASE.
+    pub(crate) code: &'a str,
+    pub(crate) reason: &'a str,
+    pub(crate) by: &'a str,
+}
+
+impl<'a> Why<'a> {
+    pub(crate) fn reason(reason: &'a str) -> Why<'a> {
+        Why { reason, ..Why::default() }
+    }
+
+    pub(crate) fn coded(code: &'a str, reason: &'a str) -> Why<'a> {
+        Why { code, reason, by: "" }
+    }
+}
 
 /// Moves one subtask along the table, and keeps its task's counters and its place in line true.
 ///
@@ -30,13 +61,23 @@ pub(crate) fn shift(
     sub.state = next;
     sub.since = frame.now;
     sub.wake_at = None;
+    let plan = plan(rows, task);
+    let asks = plan.node(index).is_some_and(|node| matches!(node.does, Does::Approval(_)));
+    let fatal = next == SubtaskState::Failed && plan.is_fatal(index);
     let head = rows.task_mut(task);
     head.in_review += u32::from(next == SubtaskState::NeedsReview);
     head.in_review -= u32::from(before == SubtaskState::NeedsReview);
-    head.failed += u32::from(next == SubtaskState::Failed);
+    head.asking += u32::from(asks && next == SubtaskState::Waiting);
+    head.asking -= u32::from(asks && before == SubtaskState::Waiting);
+    head.failed += u32::from(fatal);
     head.unfinished -= u32::from(next.is_terminal());
     line_up(rows, frame, task, index);
     next
+}
+
+/// The plan of a task that something was loaded of.
+pub(crate) fn plan(rows: &Rows, task: TaskNo) -> std::sync::Arc<Plan> {
+    rows.plan(task).expect("a loaded task has its plan")
 }
 
 /// Gives a place in line to what may be leased, and takes it from what may not.
@@ -54,50 +95,129 @@ pub(crate) fn line_up(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, index: I
     }
 }
 
-/// A subtask's dependencies are done: it starts, or waits to be released.
+/// A worker may have it: it starts, or waits to be released.
 pub(crate) fn arrive(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, index: Index) {
     let held = rows.subtask(task, index).is_some_and(|sub| sub.held);
     if held {
         shift(rows, frame, task, index, Happening::Hold);
-        record_state(rows, frame, task, index, "held until it is released");
+        record_state(rows, frame, task, index, Why::reason("held until it is released"));
     } else {
         shift(rows, frame, task, index, Happening::Arrive);
     }
 }
 
 /// Lets a subtask that waits to be released go on.
-pub(crate) fn release(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, index: Index) {
+pub(crate) fn release(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, index: Index, by: &str) {
     rows.subtask_mut(task, index).held = false;
     shift(rows, frame, task, index, Happening::Arrive);
-    record_state(rows, frame, task, index, "released");
+    record_state(rows, frame, task, index, Why { reason: "released", by, ..Why::default() });
 }
 
-/// Tells the dependents that one more dependency is done.
-pub(crate) fn unblock_dependents(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, index: Index) {
-    let plan = rows.plan(task).expect("a loaded subtask has its plan");
+/// Ends a subtask without a worker, with what it delivered.
+pub(crate) fn complete(
+    rows: &mut Rows,
+    frame: &Frame<'_>,
+    task: TaskNo,
+    index: Index,
+    output: bytes::Bytes,
+    why: Why<'_>,
+) {
+    shift(rows, frame, task, index, Happening::Complete);
+    rows.add_output(task, index, output, Vec::new());
+    record_state(rows, frame, task, index, why);
+    tell(rows, task, index, End::Succeeded);
+}
+
+/// A new node takes over what the node delivered whose place it is in.
+pub(crate) fn restore(
+    rows: &mut Rows,
+    frame: &Frame<'_>,
+    task: TaskNo,
+    index: Index,
+    output: bytes::Bytes,
+    from: &str,
+) {
+    shift(rows, frame, task, index, Happening::Hold);
+    let reason = format!("takes over what `{from}` delivered");
+    complete(rows, frame, task, index, output, Why::coded("RESTORED", &reason));
+}
+
+/// Ends a subtask as skipped. `waived`: a person went on without it.
+pub(crate) fn skip(
+    rows: &mut Rows,
+    frame: &Frame<'_>,
+    task: TaskNo,
+    index: Index,
+    waived: bool,
+    why: Why<'_>,
+) {
+    shift(rows, frame, task, index, Happening::Skip);
+    if waived {
+        rows.subtask_mut(task, index).waived = true;
+    }
+    record_state(rows, frame, task, index, why);
+    tell(rows, task, index, if waived { End::Succeeded } else { End::Skipped });
+}
+
+/// Ends a subtask as failed.
+pub(crate) fn fail(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, index: Index, why: Why<'_>) {
+    shift(rows, frame, task, index, Happening::Fail);
+    record_state(rows, frame, task, index, why);
+    tell(rows, task, index, End::Failed);
+}
+
+/// Tells those that wait for a subtask that it has ended: what depends on it, and the group it belongs to. What
+/// belongs to it ends with it.
+pub(crate) fn tell(rows: &mut Rows, task: TaskNo, index: Index, end: End) {
+    let plan = plan(rows, task);
     for &dependent in plan.dependents(index) {
-        let sub = rows.subtask_mut(task, dependent);
-        sub.pending = sub.pending.checked_sub(1).expect("a dependency finishes once");
-        if sub.pending == 0 && sub.state == SubtaskState::Pending {
-            arrive(rows, frame, task, dependent);
+        if count(rows, task, dependent, end) == 0 || end != End::Succeeded {
+            rows.undecided.push_back((task, dependent));
         }
+    }
+    let Some(parent) = plan.node(index).and_then(|node| node.parent) else { return };
+    if plan.is_replaced(index) {
+        return;
+    }
+    let handled = end == End::Failed && plan.handles_failure_of(index);
+    count(rows, task, parent, if handled { End::Succeeded } else { end });
+    if rows.subtask(task, parent).is_some_and(|group| group.state == SubtaskState::Waiting) {
+        rows.undecided.push_back((task, parent));
     }
 }
 
-/// Skips all that cannot run any more because this subtask failed for good.
-pub(crate) fn skip_downstream(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, index: Index) {
-    let plan = rows.plan(task).expect("a loaded subtask has its plan");
-    let mut todo = vec![index];
-    while let Some(from) = todo.pop() {
-        for &dependent in plan.dependents(from) {
-            if rows.subtask(task, dependent).is_some_and(|sub| sub.state == SubtaskState::Pending) {
-                shift(rows, frame, task, dependent, Happening::Skip);
-                let key = plan.node(from).map_or("", |node| node.key.as_str());
-                record_state(rows, frame, task, dependent, &format!("`{key}` did not succeed"));
-                todo.push(dependent);
-            }
-        }
+/// Gives how many are still waited for.
+fn count(rows: &mut Rows, task: TaskNo, waiting: Index, end: End) -> u32 {
+    let sub = rows.subtask_mut(task, waiting);
+    sub.pending = sub.pending.checked_sub(1).expect("what is waited for ends once");
+    sub.failed += u32::from(end == End::Failed);
+    sub.skipped += u32::from(end == End::Skipped);
+    sub.pending
+}
+
+/// Cancels what belongs to a subtask and has not ended. Nobody is told: the subtask itself ends, or begins anew.
+pub(crate) fn cancel_below(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, index: Index, why: Why<'_>) {
+    for below in plan(rows, task).descendants(index) {
+        cancel_one(rows, frame, task, below, why);
     }
+}
+
+/// Cancels one subtask, if it has not ended; whoever works on it is told.
+pub(crate) fn cancel_one(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, index: Index, why: Why<'_>) {
+    let Some(sub) = rows.subtask(task, index) else { return };
+    let (before, lease, attempt) = (sub.state, sub.lease, sub.attempts);
+    if before.is_terminal() {
+        return;
+    }
+    if before.is_leased() {
+        revoke(rows, task, index, Outcome::Cancelled);
+    }
+    let state = shift(rows, frame, task, index, Happening::Cancel);
+    let Some(lease) = lease.filter(|_| before.is_leased()) else {
+        return record_state(rows, frame, task, index, why);
+    };
+    let (outcome, reason) = (Outcome::Cancelled, why.reason.to_owned());
+    rows.record(frame, task, What::Ended { index, state, lease, attempt, outcome, error: None, reason });
 }
 
 /// Ends the current lease: the row forgets its session and keeps how it ended.
@@ -123,16 +243,23 @@ pub(crate) fn wake_subtask(rows: &mut Rows, task: TaskNo, index: Index, at: Time
 }
 
 /// Writes down the state a subtask is in.
-pub(crate) fn record_state(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, index: Index, reason: &str) {
+pub(crate) fn record_state(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, index: Index, why: Why<'_>) {
     let state = rows.subtask(task, index).expect("recorded subtasks are loaded").state;
-    rows.record(frame, task, What::Subtask { index, state, reason: reason.to_owned() });
+    let Why { code, reason, by } = why;
+    let (code, reason, by) = (code.to_owned(), reason.to_owned(), by.to_owned());
+    rows.record(frame, task, What::Subtask { index, state, reason, code, by });
 }
 
-/// Brings the task's status in line with its counters.
+/// Brings the task's status in line with its counters, and its clock with who is waited for.
 pub(crate) fn settle(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo) {
-    if let Some(head) = rows.task(task) {
-        let due = head.due_status();
-        enter(rows, frame, task, due, "");
+    let Some(head) = rows.task(task) else { return };
+    let due = head.due_status();
+    if compensate::is_due(rows, task) {
+        return compensate::ask(rows, frame, task);
+    }
+    enter(rows, frame, task, due, "");
+    if rows.task(task).is_some_and(|head| head.deadline.is_some()) {
+        run_clock(rows, frame, task);
     }
 }
 
@@ -141,11 +268,9 @@ pub(crate) fn settle(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo) {
 /// # Panics
 /// When the table has no such transition: callers refuse first.
 pub(crate) fn enter(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, status: TaskStatus, reason: &str) {
-    let head = rows.task_mut(task);
-    if head.status == status {
-        return;
-    }
+    let Some(head) = rows.task(task).filter(|head| head.status != status) else { return };
     assert!(head.status.may_become(status), "no transition from {} to {}", head.status.word(), status.word());
+    let head = rows.task_mut(task);
     head.status = status;
     if !reason.is_empty() {
         head.reason = reason.to_owned();
@@ -153,41 +278,20 @@ pub(crate) fn enter(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, status: Ta
     if status.is_terminal() {
         head.ended_at = Some(frame.now);
     }
-    if let Some(at) = head.run_clock(frame.now) {
+    run_clock(rows, frame, task);
+    rows.record(frame, task, What::Task { status, reason: reason.to_owned() });
+}
+
+fn run_clock(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo) {
+    if let Some(at) = rows.task_mut(task).run_clock(frame.now) {
         rows.push(Effect::Wake { at, wake: Wake::Task(task) });
     }
-    rows.record(frame, task, What::Task { status, reason: reason.to_owned() });
 }
 
 /// Ends the task at once: whatever is unfinished is cancelled, whoever works on it is told.
 pub(crate) fn end_task(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, status: TaskStatus, reason: &str) {
-    let plan = rows.plan(task).expect("a loaded task has its plan");
-    for index in (0..).take(plan.nodes().len()) {
-        let Some(sub) = rows.subtask(task, index) else { continue };
-        let (state, lease, attempt) = (sub.state, sub.lease, sub.attempts);
-        if state.is_terminal() {
-            continue;
-        }
-        if state.is_leased() {
-            revoke(rows, task, index, Outcome::Cancelled);
-        }
-        let state_after = shift(rows, frame, task, index, Happening::Cancel);
-        match lease.filter(|_| state.is_leased()) {
-            Some(lease) => rows.record(
-                frame,
-                task,
-                What::Ended {
-                    index,
-                    state: state_after,
-                    lease,
-                    attempt,
-                    outcome: Outcome::Cancelled,
-                    error: None,
-                    reason: reason.to_owned(),
-                },
-            ),
-            None => record_state(rows, frame, task, index, reason),
-        }
+    for index in 0..plan(rows, task).len() {
+        cancel_one(rows, frame, task, index, Why::reason(reason));
     }
     enter(rows, frame, task, status, reason);
 }

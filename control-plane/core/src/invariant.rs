@@ -1,10 +1,12 @@
 //! What must always be true of a task, checked over its whole state by the simulation and the tests.
 
 use crate::{
+    draft::{Does, Map, RunIf},
     event::{Event, What},
+    id::Index,
     plan::Plan,
-    subtask::{Outcome, Subtask, SubtaskState},
-    task::Task,
+    subtask::{Subtask, SubtaskState},
+    task::{Task, TaskStatus},
 };
 
 /// Every invariant that the task breaks, in words; empty when all hold.
@@ -16,7 +18,7 @@ pub fn broken(task: &Task, plan: &Plan, subtasks: &[Subtask], events: &[Event]) 
         found.push(format!("{} rows for {} subtasks", subtasks.len(), plan.nodes().len()));
         return found;
     }
-    check_counters(task, subtasks, &mut found);
+    check_counters(task, plan, subtasks, &mut found);
     for (i, sub) in subtasks.iter().enumerate() {
         let mut say = |what: String| found.push(format!("subtask {i} ({}): {what}", sub.state.word()));
         if sub.session.is_some() != sub.state.is_leased() {
@@ -31,35 +33,80 @@ pub fn broken(task: &Task, plan: &Plan, subtasks: &[Subtask], events: &[Event]) 
         if task.status.is_terminal() && !sub.state.is_terminal() {
             say(format!("unfinished in a {} task", task.status.word()));
         }
-        let unfinished = plan.nodes()[i]
-            .depends_on
-            .iter()
-            .filter(|&&d| {
-                !matches!(subtasks[d as usize].state, SubtaskState::Completed | SubtaskState::Skipped)
-            })
-            .count();
-        let open = unfinished > 0;
-        if sub.state == SubtaskState::Pending
-            && task.started_at.is_some()
-            && !open
-            && !task.status.is_terminal()
-        {
-            say("pending, though all dependencies are done".into());
-        }
-        let ran = sub.state.is_leased() || sub.state.is_ready() || sub.state == SubtaskState::Completed;
-        if ran && open {
-            say(format!("went ahead of {unfinished} dependencies"));
+        let index = Index::try_from(i).unwrap_or(Index::MAX);
+        if plan.is_current(index) {
+            check_waiting(task, plan, subtasks, index, &mut say);
+        } else if !sub.state.is_terminal() {
+            say("something has taken its place, and it goes on".into());
         }
     }
     check_events(task, subtasks, events, &mut found);
     found
 }
 
-fn check_counters(task: &Task, subtasks: &[Subtask], found: &mut Vec<String>) {
+/// What a subtask waits for: its counters, and that it neither goes ahead nor is left behind.
+fn check_waiting(task: &Task, plan: &Plan, subtasks: &[Subtask], index: Index, say: &mut impl FnMut(String)) {
+    let (node, sub) = (&plan.nodes()[index as usize], &subtasks[index as usize]);
+    let count = |of: &[Index], is: fn(&Subtask) -> bool| {
+        of.iter().filter(|&&on| is(&subtasks[on as usize])).count() as u32
+    };
+    let unfinished = |sub: &Subtask| !sub.state.is_terminal();
+    let failed = |sub: &Subtask| sub.state == SubtaskState::Failed;
+    let skipped = |sub: &Subtask| {
+        sub.state == SubtaskState::Cancelled || sub.state == SubtaskState::Skipped && !sub.waived
+    };
+    let on = &node.depends_on[..];
+    let expected = (count(on, unfinished), count(on, failed), count(on, skipped));
+    let has = (sub.pending, sub.failed, sub.skipped);
+    let parent = node.parent.map(|parent| &plan.nodes()[parent as usize].does);
+    let held_back = matches!(parent, Some(Does::Map(Map { max_parallel: Some(_), .. })));
+    if sub.state == SubtaskState::Pending && !task.status.is_terminal() {
+        let held = u32::from(held_back && has.0 > expected.0);
+        if has != (expected.0 + held, expected.1, expected.2) {
+            say(format!("its row counts {has:?} of its dependencies, there are {expected:?}"));
+        }
+        let failed = node.run_if == RunIf::AllSucceeded && expected.1 + expected.2 > 0;
+        let due = expected.0 + held == 0 || failed;
+        if due && task.started_at.is_some() && sub.wake_at.is_none() {
+            say("pending, though all dependencies are done".into());
+        }
+    }
+    let ran = sub.state.is_leased() || sub.state.is_ready() || sub.state == SubtaskState::Completed;
+    let ahead = expected.0 > 0 || node.run_if == RunIf::AllSucceeded && expected.1 + expected.2 > 0;
+    if ran && ahead {
+        say(format!("went ahead of {} dependencies", expected.0 + expected.1 + expected.2));
+    }
+    let children: Vec<Index> = plan.children(index).collect();
+    if sub.state == SubtaskState::Waiting && !children.is_empty() {
+        let lost = |child: &&Index| failed(&subtasks[**child as usize]) && !plan.handles_failure_of(**child);
+        let lost = children.iter().filter(lost).count() as u32;
+        let expected = (count(&children, unfinished), lost);
+        if (sub.pending, sub.failed) != expected {
+            say(format!(
+                "its row counts {:?} of its children, there are {expected:?}",
+                (sub.pending, sub.failed)
+            ));
+        }
+        if expected.0 == 0 && sub.wake_at.is_none() && !sub.held {
+            say("waits, though all its children have ended".into());
+        }
+    }
+}
+
+fn check_counters(task: &Task, plan: &Plan, subtasks: &[Subtask], found: &mut Vec<String>) {
+    let of_plan = |is: fn(&Plan, Index, &Subtask) -> bool| {
+        (0..).zip(subtasks).filter(|(index, sub)| is(plan, *index, sub)).count()
+    };
+    let fatal = |plan: &Plan, index, sub: &Subtask| sub.state == SubtaskState::Failed && plan.is_fatal(index);
+    let asks = |plan: &Plan, index, sub: &Subtask| {
+        let approval = plan.node(index).is_some_and(|node| matches!(node.does, Does::Approval(_)));
+        approval && sub.state == SubtaskState::Waiting
+    };
     let count = |is: fn(SubtaskState) -> bool| subtasks.iter().filter(|sub| is(sub.state)).count();
     let counters = [
         ("unfinished", task.unfinished, count(|state| !state.is_terminal())),
-        ("failed", task.failed, count(|state| state == SubtaskState::Failed)),
+        ("failed", task.failed, of_plan(fatal)),
+        ("asking", task.asking, of_plan(asks)),
         ("in_review", task.in_review, count(|state| state == SubtaskState::NeedsReview)),
         ("total", task.total, subtasks.len()),
     ];
@@ -68,10 +115,14 @@ fn check_counters(task: &Task, subtasks: &[Subtask], found: &mut Vec<String>) {
             found.push(format!("counter {name} says {says}, counted {is}"));
         }
     }
+    let undoes = plan.may_compensate() && task.due_status() == TaskStatus::Failed && task.wake_at.is_some();
+    if undoes {
+        return;
+    }
     if task.due_status() != task.status {
         found.push(format!("status {}, due {}", task.status.word(), task.due_status().word()));
     }
-    let waits = task.status.waits_for_person();
+    let waits = task.waits_for_person();
     let runs = !waits && !task.status.is_terminal();
     if task.wake_at != task.deadline.filter(|_| runs)
         || (waits && task.deadline.is_some()) != task.stopped_at.is_some() && !task.status.is_terminal()
@@ -105,7 +156,7 @@ fn check_events(task: &Task, subtasks: &[Subtask], events: &[Event], found: &mut
                 }
                 *newest = Some(*lease);
             }
-            What::Ended { index, outcome: Outcome::Completed, .. }
+            What::Ended { index, state: SubtaskState::Completed, .. }
             | What::Subtask { index, state: SubtaskState::Completed, .. } => {
                 completions[*index as usize] += 1
             }
@@ -113,6 +164,10 @@ fn check_events(task: &Task, subtasks: &[Subtask], events: &[Event], found: &mut
             | What::Subtask { .. }
             | What::Returned { .. }
             | What::Ended { .. }
+            | What::Grown { .. }
+            | What::Voted { .. }
+            | What::Signalled { .. }
+            | What::Snapshot { .. }
             | What::Progress { .. } => {}
         }
     }

@@ -44,3 +44,40 @@ pub const WORKER_SLOTS: u32 = 10_000;
 pub const WORKER_LEASES: usize = 20_000;
 /// Labels of one worker.
 pub const WORKER_LABELS: usize = 64;
+/// Levels of groups within groups of one plan: each is a step on the way to every expansion below it.
+pub const GROUP_DEPTH: usize = 8;
+/// Subtasks of one task over its whole life, with what it grew by.
+pub const TASK_SUBTASKS: usize = 100_000;
+/// Elements of one map.
+pub const MAP_ELEMENTS: usize = 10_000;
+/// Rounds of one loop.
+pub const LOOP_ITERATIONS: u32 = 1_000;
+/// What the outputs of a group make together, in bytes of JSON.
+pub const GROUP_OUTPUT_BYTES: usize = 8 * 1024 * 1024;
+/// Groups of people that an approval goes to, one after the other.
+pub const APPROVER_LEVELS: usize = 10;
+/// Names and roles of one such group.
+pub const APPROVERS: usize = 100;
+/// People who have to agree.
+pub const QUORUM: u32 = 100;
+/// What can be chosen of.
+pub const OPTIONS: usize = 20;
+/// Signals of one task that came before anything waited for them.
+pub const SIGNALS: usize = 100;
+/// What a signal carries, in bytes of JSON.
+pub const SIGNAL_BYTES: usize = 64 * 1024;
+/// An expression, in bytes: a condition that fits a screen.
+pub const EXPRESSION_BYTES: usize = 2_000;
+/// Tokens of one expression: what the parser builds is at most as deep, and is dropped by recursion.
+pub const EXPRESSION_TOKENS: usize = 1_000;
+/// Nesting of one expression, and the operators of one chain: parsing and evaluating recurse.
+pub const EXPRESSION_DEPTH: usize = 64;
+/// Steps of one evaluation, which runs inside the committer: an operation, an element looked at or built, some
+/// bytes read or written. All of them together take a fifth of a second at worst, and some tens of megabytes.
+pub const EXPRESSION_STEPS: u64 = 1_000_000;
+/// Agents that a subtask falls back to, one after the other.
+pub const FALLBACKS: usize = 10;
+/// Codes of errors that are not tried again.
+pub const CODES: usize = 100;
+/// Snapshots of one task.
+pub const SNAPSHOTS: usize = 100;

@@ -1,46 +1,20 @@
-//! The plan: a task's graph, immutable once accepted, and the one validator that every planner's output
-//! passes, whether a client, a rule or a model wrote it.
+//! The plan: a task's graph. Nodes are added while the task runs (elements of a map, rounds of a loop, children of a
+//! worker, repetitions), and never change or go: whatever happens again is a new node.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
+    draft::{Does, Draft, OnFailure, Retry, RunIf},
     id::{Index, RouteNo},
-    limits,
     task::Priority,
 };
-
-/// One subtask as asked for: what a client, a rule or a model writes.
-#[derive(Clone, Debug, Default)]
-pub struct Draft {
-    pub key: String,
-    /// Empty: any agent with the capabilities.
-    pub agent: String,
-    pub capabilities: Vec<String>,
-    /// JSON text; `None`: null.
-    pub input: Option<Box<RawValue>>,
-    /// Keys.
-    pub depends_on: Vec<String>,
-    /// Start to close; `None`: the agent's own.
-    pub sla_seconds: Option<u32>,
-    pub max_attempts: Option<u16>,
-    pub priority: Option<Priority>,
-}
-
-/// What is wrong with a draft, and where: `plan.subtasks[2].depends_on[0]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    pub field: String,
-    pub issue: String,
-}
-
-impl Violation {
-    pub fn new(field: impl Into<String>, issue: impl Into<String>) -> Violation {
-        Violation { field: field.into(), issue: issue.into() }
-    }
-}
 
 /// What a subtask needs, before it is interned into a [`RouteNo`]. `capabilities` are sorted and unique.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -60,13 +34,33 @@ impl RouteSpec {
         (self.agent.is_empty() || self.agent == agent)
             && self.capabilities.iter().all(|tag| capabilities.contains(tag))
     }
+
+    /// What these subtasks need, and those of their bodies.
+    pub fn all_of(drafts: &[Draft]) -> BTreeSet<RouteSpec> {
+        let mut found = BTreeSet::new();
+        let mut todo: Vec<&Draft> = drafts.iter().collect();
+        while let Some(draft) = todo.pop() {
+            if draft.does.is_work() {
+                found.insert(RouteSpec::new(&draft.agent, &draft.capabilities));
+                found.extend(draft.fallback.iter().map(|agent| RouteSpec::new(agent, &[])));
+            }
+            found.extend(draft.compensate.iter().map(|undo| RouteSpec::new(&undo.agent, &undo.capabilities)));
+            todo.extend(draft.does.body().into_iter().flatten());
+        }
+        found
+    }
 }
 
-/// One node of an accepted plan.
+/// The route of what no worker does. No worker serves it.
+pub const NO_ROUTE: RouteNo = RouteNo(0);
+
+/// One node of an accepted plan, or of the body of a group, where `key` and `depends_on` are the body's own.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Node {
+    /// Unique among what is not replaced; of what belongs to a group, below the group's: `each.3.write`.
     pub key: String,
-    /// `{agent}::{task_id}::{n}`, `n` counting the agent's subtasks in this task from 1.
+    /// `{agent or key}::{task_id}::{n}`, `n` counting those from 1. Empty in a body.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub id: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub agent: String,
@@ -80,68 +74,108 @@ pub struct Node {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sla_seconds: Option<u32>,
     pub attempts_max: u16,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub retry: Retry,
+    /// Where it goes when whoever is before could not do it, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallback: Vec<Fallback>,
     pub priority: Priority,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub run_if: RunIf,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub on_failure: OnFailure,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compensate: Option<Undo>,
+    /// Which subtask it undoes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compensates: Option<Index>,
+    #[serde(default = "work", skip_serializing_if = "Does::is_work")]
+    pub does: Does<Vec<Node>>,
+    /// In a body: which of the group's own dependencies it depends on too, by their place there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outer: Vec<u32>,
+    /// The group it belongs to, or the subtask whose worker added it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Index>,
+    /// Whose place it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<Index>,
+    /// Of an element of a map: the element, and its place in the list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<Box<RawValue>>,
+    /// Which element of a map from 0, or round of a loop from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nth: Option<u32>,
 }
 
-/// An accepted plan: acyclic, complete, within limits. Never changes, so it may be cached.
-#[derive(Clone, Debug)]
+/// Who undoes a subtask, and with what.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Undo {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub agent: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
+    pub route: RouteNo,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Box<RawValue>>,
+}
+
+/// Another agent for a subtask.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fallback {
+    pub agent: String,
+    pub route: RouteNo,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn work() -> Does<Vec<Node>> {
+    Does::Work
+}
+
+impl Node {
+    /// Where it goes from this route when that could not do it.
+    pub(crate) fn fallback_from(&self, route: RouteNo) -> Option<&Fallback> {
+        let next = match self.fallback.iter().position(|fallback| fallback.route == route) {
+            Some(at) => at + 1,
+            None if route == self.route => 0,
+            None => return None,
+        };
+        self.fallback.get(next)
+    }
+
+    /// Whether more has to be known than that its dependencies succeeded, before a worker may have it.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.does.is_work() && self.when.is_none()
+    }
+}
+
+/// An accepted plan, as far as it has grown: acyclic, complete, within limits.
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
-    nodes: Vec<Node>,
-    dependents: Vec<Vec<Index>>,
+    nodes: Vec<Arc<Node>>,
+    /// Apart for each node, so that a plan that grows shares what stays the same.
+    dependents: Vec<Arc<Vec<Index>>>,
+    children: BTreeMap<Index, Arc<Vec<Index>>>,
+    replaced: BTreeSet<Index>,
+    /// Something of it can be undone; and what is.
+    can_compensate: bool,
+    undone: BTreeSet<Index>,
+    /// How often each label stands in an id.
+    labels: BTreeMap<String, u32>,
+    routes: BTreeSet<RouteNo>,
+    context: Bytes,
 }
 
 impl Plan {
-    /// Checks the drafts and gives every problem at once, each naming its field below `plan`.
-    ///
-    /// # Errors
-    /// All violations: duplicate, over-long or malformed keys; unknown, repeated, self-referring or
-    /// cyclic dependencies; a limit exceeded, with the limit's name and value. Of what is too many, that is all
-    /// that is said: a problem weighs far more than an element, and a request may hold millions of those.
-    pub fn check(drafts: &[Draft]) -> Result<(), Vec<Violation>> {
-        let mut found = Vec::new();
-        if drafts.is_empty() {
-            found.push(Violation::new("plan.subtasks", "must hold at least one subtask"));
-        }
-        if drafts.len() > limits::PLAN_SUBTASKS {
-            found.push(Violation::new(
-                "plan.subtasks",
-                format!("at most {} subtasks (PLAN_SUBTASKS), got {}", limits::PLAN_SUBTASKS, drafts.len()),
-            ));
-            return Err(found);
-        }
-        let edges: usize = drafts.iter().map(|draft| draft.depends_on.len()).sum();
-        if edges > limits::PLAN_DEPENDENCIES {
-            found.push(Violation::new(
-                "plan.subtasks",
-                format!(
-                    "at most {} dependencies (PLAN_DEPENDENCIES), got {edges}",
-                    limits::PLAN_DEPENDENCIES
-                ),
-            ));
-            return Err(found);
-        }
-        let mut places: BTreeMap<&str, usize> = BTreeMap::new();
-        for (i, draft) in drafts.iter().enumerate() {
-            check_draft(i, draft, &mut found);
-            if let Some(first) = places.get(draft.key.as_str()) {
-                found.push(Violation::new(
-                    format!("plan.subtasks[{i}].key"),
-                    format!("`{}` is already the key of plan.subtasks[{first}]", draft.key.escape_debug()),
-                ));
-            } else {
-                places.insert(&draft.key, i);
-            }
-        }
-        check_inputs(drafts, &mut found);
-        let edges = check_dependencies(drafts, &places, &mut found);
-        check_order(drafts, &edges, &mut found);
-        if found.is_empty() { Ok(()) } else { Err(found) }
-    }
-
     /// The plan of checked drafts. `route` interns what each subtask needs.
     ///
     /// # Panics
-    /// When the drafts did not pass [`Plan::check`].
+    /// When the drafts did not pass [`check`](crate::check::check).
     pub fn build(
         task_id: &str,
         priority: Priority,
@@ -149,225 +183,295 @@ impl Plan {
         drafts: &[Draft],
         mut route: impl FnMut(&RouteSpec) -> RouteNo,
     ) -> Plan {
-        let places: BTreeMap<&str, Index> = drafts.iter().map(|d| d.key.as_str()).zip(0..).collect();
-        let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
-        let nodes = drafts
-            .iter()
-            .map(|draft| {
-                let label = if draft.agent.is_empty() { &draft.key } else { &draft.agent };
-                let count = counts.entry(label).and_modify(|n| *n += 1).or_insert(1);
-                Node {
-                    key: draft.key.clone(),
-                    id: format!("{label}::{task_id}::{count}"),
-                    agent: draft.agent.clone(),
-                    capabilities: draft.capabilities.clone(),
-                    route: route(&RouteSpec::new(&draft.agent, &draft.capabilities)),
-                    input: draft.input.clone(),
-                    depends_on: draft.depends_on.iter().map(|key| places[key.as_str()]).collect(),
-                    sla_seconds: draft.sla_seconds,
-                    attempts_max: draft.max_attempts.unwrap_or(attempts_max),
-                    priority: draft.priority.unwrap_or(priority),
-                }
-            })
-            .collect();
-        Plan::from_nodes(nodes)
+        let mut plan = Plan::default();
+        let nodes = body(priority, attempts_max, OnFailure::Review, drafts, &[], &mut route);
+        plan.grow(task_id, nodes);
+        plan
     }
 
     /// A plan from its stored nodes.
     pub fn from_nodes(nodes: Vec<Node>) -> Plan {
-        let mut dependents = vec![Vec::new(); nodes.len()];
-        for (index, node) in (0..).zip(&nodes) {
-            for &dependency in &node.depends_on {
-                dependents[dependency as usize].push(index);
-            }
+        let mut plan = Plan::default();
+        nodes.into_iter().for_each(|node| plan.push(node));
+        plan
+    }
+
+    /// Adds nodes and gives them their ids. Their dependencies are places in the whole plan.
+    pub fn grow(&mut self, task_id: &str, nodes: Vec<Node>) {
+        for mut node in nodes {
+            let label = if node.agent.is_empty() { &node.key } else { &node.agent };
+            let count = self.labels.get(label).copied().unwrap_or(0) + 1;
+            node.id = format!("{label}::{task_id}::{count}");
+            self.push(node);
         }
-        Plan { nodes, dependents }
+    }
+
+    /// Adds nodes that have their ids.
+    pub fn extend(&mut self, nodes: &[Arc<Node>]) {
+        nodes.iter().for_each(|node| self.add(Arc::clone(node)));
+    }
+
+    fn push(&mut self, node: Node) {
+        self.add(Arc::new(node));
+    }
+
+    fn add(&mut self, node: Arc<Node>) {
+        let index = self.len();
+        // A subtask may be listed before what it depends on.
+        let last = node.depends_on.iter().copied().fold(index, Index::max) as usize;
+        if self.dependents.len() <= last {
+            self.dependents.resize_with(last + 1, Arc::default);
+        }
+        for &dependency in &node.depends_on {
+            Arc::make_mut(&mut self.dependents[dependency as usize]).push(index);
+        }
+        if let Some(parent) = node.parent {
+            Arc::make_mut(self.children.entry(parent).or_default()).push(index);
+        }
+        self.replaced.extend(node.replaces);
+        add_routes(&node, &mut self.routes);
+        self.can_compensate |= node.compensate.is_some();
+        self.undone.extend(node.compensates);
+        let label = if node.agent.is_empty() { &node.key } else { &node.agent };
+        match self.labels.get_mut(label) {
+            Some(count) => *count += 1,
+            None => drop(self.labels.insert(label.clone(), 1)),
+        }
+        self.nodes.push(node);
+    }
+
+    /// The context that the task was given, a JSON object; empty: none.
+    pub fn with_context(mut self, context: Bytes) -> Plan {
+        self.context = context;
+        self
+    }
+
+    /// See [`with_context`](Plan::with_context).
+    pub fn context(&self) -> &[u8] {
+        &self.context
+    }
+
+    /// How many nodes there are, which is also the plan's version.
+    pub fn len(&self) -> Index {
+        Index::try_from(self.nodes.len()).expect("plans are bounded")
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// What workers may be needed for, also in bodies.
+    pub fn routes(&self) -> &BTreeSet<RouteNo> {
+        &self.routes
     }
 
     /// All nodes; the position is the subtask's [`Index`].
-    pub fn nodes(&self) -> &[Node] {
+    pub fn nodes(&self) -> &[Arc<Node>] {
         &self.nodes
     }
 
     /// One node, or `None` when the plan has no such place.
     pub fn node(&self, index: Index) -> Option<&Node> {
-        self.nodes.get(index as usize)
+        self.nodes.get(index as usize).map(|node| &**node)
     }
 
     /// The subtasks that wait for this one.
     pub fn dependents(&self, index: Index) -> &[Index] {
-        self.dependents.get(index as usize).map_or(&[], Vec::as_slice)
+        self.dependents.get(index as usize).map_or(&[], |dependents| dependents)
     }
 
-    /// The place of a subtask by its full id or its key.
+    /// What belongs to this one, without what was replaced.
+    pub fn children(&self, index: Index) -> impl DoubleEndedIterator<Item = Index> + '_ {
+        let all = self.children.get(&index).map_or(&[][..], |children| children);
+        all.iter().copied().filter(|child| !self.is_replaced(*child))
+    }
+
+    /// What belongs to this one, directly or not, and also what was replaced.
+    pub fn descendants(&self, index: Index) -> Vec<Index> {
+        if !self.children.contains_key(&index) {
+            return Vec::new();
+        }
+        let (mut found, mut todo) = (Vec::new(), vec![index]);
+        while let Some(of) = todo.pop() {
+            let children = self.children.get(&of).map_or(&[][..], |children| children);
+            found.extend_from_slice(children);
+            todo.extend_from_slice(children);
+        }
+        found
+    }
+
+    /// Whether another node has taken its place.
+    pub fn is_replaced(&self, index: Index) -> bool {
+        self.replaced.contains(&index)
+    }
+
+    /// Whether something may have to be undone before the task has failed.
+    pub fn may_compensate(&self) -> bool {
+        self.can_compensate
+    }
+
+    /// Whether something undoes it already.
+    pub fn is_undone(&self, index: Index) -> bool {
+        self.undone.contains(&index)
+    }
+
+    /// Whether its failure is what something that depends on it is for.
+    pub fn handles_failure_of(&self, index: Index) -> bool {
+        self.dependents(index)
+            .iter()
+            .map(|&i| (i, &self.nodes[i as usize]))
+            // A round begins after whatever ends, and is not there to make up for it.
+            .filter(|(_, node)| !matches!(node.does, Does::Round))
+            .any(|(i, node)| node.run_if.handles_failure() && !self.is_replaced(i))
+    }
+
+    /// Whether the task has failed when this one has.
+    pub fn is_fatal(&self, index: Index) -> bool {
+        let apart = self.node(index).is_none_or(|node| node.parent.is_some());
+        !apart && !self.is_replaced(index) && !self.handles_failure_of(index)
+    }
+
+    /// What a subtask, or an expression of it, calls one of its dependencies: the key that it has where both belong,
+    /// and `previous` for the last round of a loop.
+    pub fn name_for(&self, reader: Index, dependency: Index) -> &str {
+        let (Some(from), Some(node)) = (self.node(reader), self.node(dependency)) else { return "" };
+        let Some(parent) = node.parent else { return &node.key };
+        let of_reader = from.parent.and_then(|group| self.node(group)).and_then(|group| group.parent);
+        let round = self.node(parent).is_some_and(|group| matches!(group.does, Does::Loop(_)));
+        if round && (from.parent == Some(parent) || of_reader == Some(parent)) {
+            return "previous";
+        }
+        self.local_key(dependency)
+    }
+
+    /// The key within the group, or of what stands alone the whole.
+    pub fn local_key(&self, index: Index) -> &str {
+        let Some(node) = self.node(index) else { return "" };
+        let prefix =
+            node.parent.and_then(|parent| self.node(parent)).map_or(0, |parent| parent.key.len() + 1);
+        node.key.get(prefix..).unwrap_or(&node.key)
+    }
+
+    /// The element of a map that this belongs to, the innermost one.
+    pub fn item(&self, index: Index) -> Option<&RawValue> {
+        self.lineage(index).find_map(|node| node.item.as_deref())
+    }
+
+    /// Which element or round this belongs to, the innermost one.
+    pub fn nth(&self, index: Index) -> Option<u32> {
+        self.lineage(index).find_map(|node| node.nth)
+    }
+
+    /// The input: its own, or the element of the map that it is itself.
+    pub fn input(&self, index: Index) -> Option<&RawValue> {
+        let node = self.node(index)?;
+        node.input.as_deref().or(node.item.as_deref())
+    }
+
+    /// How many groups it stands in.
+    pub fn depth(&self, index: Index) -> usize {
+        self.lineage(index).count().saturating_sub(1)
+    }
+
+    /// The body that a group runs: its own, or that of the map or loop it is a round of.
+    pub fn body_of(&self, index: Index) -> &[Node] {
+        let Some(node) = self.node(index) else { return &[] };
+        let owner = match node.does {
+            Does::Round => node.parent.and_then(|parent| self.node(parent)),
+            Does::Work | Does::Approval(_) | Does::Signal(_) | Does::Timer(_) => None,
+            Does::Group(_) | Does::Map(_) | Does::Loop(_) => Some(node),
+        };
+        owner.and_then(|owner| owner.does.body()).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether neither it nor a group it belongs to was replaced.
+    pub fn is_current(&self, index: Index) -> bool {
+        !self.is_replaced(index) && !self.groups(index).any(|group| self.is_replaced(group))
+    }
+
+    /// What it belongs to, the innermost first.
+    pub(crate) fn groups(&self, index: Index) -> impl Iterator<Item = Index> + '_ {
+        let parent = |at: Index| self.node(at)?.parent;
+        std::iter::successors(parent(index), move |at| parent(*at))
+    }
+
+    /// The node itself, its group, that one's group, and so on.
+    fn lineage(&self, index: Index) -> impl Iterator<Item = &Node> {
+        std::iter::successors(self.node(index), |node| self.node(node.parent?))
+    }
+
+    /// The place of a subtask by its full id or its key; of those with the same key, the newest.
     pub fn find(&self, name: &str) -> Option<Index> {
-        (0..).zip(&self.nodes).find(|(_, node)| node.key == name || node.id == name).map(|(index, _)| index)
+        let mut all = (0..self.len()).rev();
+        all.find(|&index| self.nodes[index as usize].key == name || self.nodes[index as usize].id == name)
     }
 }
 
-/// Whether a text is a name: letters, digits, `.`, `_`, `-`, starting with a letter or digit.
-pub fn name_issue(name: &str) -> Option<String> {
-    if name.is_empty() {
-        return Some("must not be empty".into());
+fn add_routes(node: &Node, into: &mut BTreeSet<RouteNo>) {
+    if node.does.is_work() {
+        into.insert(node.route);
+        into.extend(node.fallback.iter().map(|fallback| fallback.route));
     }
-    if name.len() > limits::NAME_BYTES {
-        return Some(format!("at most {} bytes (NAME_BYTES), got {}", limits::NAME_BYTES, name.len()));
-    }
-    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(inner) {
-        return Some(format!(
-            "`{}` is not a name: letters, digits, `.`, `_` and `-`, starting with a letter or digit",
-            name.escape_debug()
-        ));
-    }
-    None
+    into.extend(node.compensate.iter().map(|undo| undo.route));
+    node.does.body().into_iter().flatten().for_each(|part| add_routes(part, into));
 }
 
-/// Checks a list of capability tags; `field` is the list's own path.
-pub fn check_capabilities(field: &str, tags: &[String], found: &mut Vec<Violation>) {
-    if tags.len() > limits::CAPABILITIES {
-        found.push(Violation::new(
-            field,
-            format!("at most {} tags (CAPABILITIES), got {}", limits::CAPABILITIES, tags.len()),
-        ));
-    }
-    for (i, tag) in tags.iter().take(limits::CAPABILITIES).enumerate() {
-        if let Some(issue) = name_issue(tag) {
-            found.push(Violation::new(format!("{field}[{i}]"), issue));
-        }
-    }
-}
-
-fn check_draft(i: usize, draft: &Draft, found: &mut Vec<Violation>) {
-    let at = |field: &str| format!("plan.subtasks[{i}].{field}");
-    if let Some(issue) = name_issue(&draft.key) {
-        found.push(Violation::new(at("key"), issue));
-    }
-    if draft.agent.is_empty() && draft.capabilities.is_empty() {
-        found.push(Violation::new(at("agent"), "name an agent, or at least one capability"));
-    }
-    if !draft.agent.is_empty()
-        && let Some(issue) = name_issue(&draft.agent)
-    {
-        found.push(Violation::new(at("agent"), issue));
-    }
-    check_capabilities(&at("capabilities"), &draft.capabilities, found);
-    let bytes = draft.input.as_ref().map_or(0, |input| input.get().len());
-    if bytes > limits::INPUT_BYTES {
-        found.push(Violation::new(
-            at("input"),
-            format!("at most {} bytes (INPUT_BYTES), got {bytes}", limits::INPUT_BYTES),
-        ));
-    }
-    if let Some(seconds) = draft.sla_seconds
-        && !(1..=limits::SLA_SECONDS).contains(&seconds)
-    {
-        found.push(Violation::new(
-            at("sla_seconds"),
-            format!("1 to {} seconds (SLA_SECONDS), got {seconds}", limits::SLA_SECONDS),
-        ));
-    }
-    if let Some(attempts) = draft.max_attempts
-        && !(1..=limits::ATTEMPTS).contains(&attempts)
-    {
-        found.push(Violation::new(
-            at("max_attempts"),
-            format!("1 to {} (ATTEMPTS), got {attempts}", limits::ATTEMPTS),
-        ));
-    }
-}
-
-fn check_inputs(drafts: &[Draft], found: &mut Vec<Violation>) {
-    let bytes: usize = drafts.iter().filter_map(|d| d.input.as_ref()).map(|input| input.get().len()).sum();
-    if bytes > limits::REQUEST_BYTES {
-        found.push(Violation::new(
-            "plan.subtasks",
-            format!(
-                "inputs of at most {} bytes together (REQUEST_BYTES), got {bytes}",
-                limits::REQUEST_BYTES
-            ),
-        ));
-    }
-}
-
-fn check_dependencies(
+/// Drafts as nodes that depend on each other by their place among them. `outside`: keys of what the group that they
+/// are the body of depends on. `on_failure` is for those that say nothing.
+pub fn body(
+    priority: Priority,
+    attempts_max: u16,
+    on_failure: OnFailure,
     drafts: &[Draft],
-    places: &BTreeMap<&str, usize>,
-    found: &mut Vec<Violation>,
-) -> Vec<Vec<usize>> {
-    let mut edges = vec![Vec::new(); drafts.len()];
-    for (i, draft) in drafts.iter().enumerate() {
-        let mut seen = BTreeSet::new();
-        for (d, key) in draft.depends_on.iter().enumerate() {
-            let mut refuse = |issue: String| {
-                found.push(Violation::new(format!("plan.subtasks[{i}].depends_on[{d}]"), issue))
-            };
-            if *key == draft.key {
-                refuse("a subtask cannot depend on itself".into());
-            } else if !seen.insert(key) {
-                refuse(format!("`{}` is named twice", key.escape_debug()));
-            } else if let Some(&place) = places.get(key.as_str()) {
-                edges[i].push(place);
-            } else {
-                refuse(format!("no subtask of this plan has the key `{}`", key.escape_debug()));
-            }
+    outside: &[String],
+    route: &mut dyn FnMut(&RouteSpec) -> RouteNo,
+) -> Vec<Node> {
+    let places: BTreeMap<&str, Index> = drafts.iter().map(|d| d.key.as_str()).zip(0..).collect();
+    let outer: BTreeMap<&str, u32> = outside.iter().map(String::as_str).zip(0..).collect();
+    let mut node = |draft: &Draft| {
+        let priority = draft.priority.unwrap_or(priority);
+        // A map decides over the failures of its elements itself.
+        let inner = if matches!(draft.does, Does::Map(_)) { OnFailure::Fail } else { on_failure };
+        // In the order that they have where the body is put into the plan.
+        let (beside, above): (Vec<String>, Vec<String>) =
+            draft.depends_on.iter().cloned().partition(|key| places.contains_key(key.as_str()));
+        let outside: Vec<String> = beside.into_iter().chain(above).collect();
+        let does = draft.does.map_body(|of| body(priority, attempts_max, inner, of, &outside, route));
+        let spec = RouteSpec::new(&draft.agent, &draft.capabilities);
+        Node {
+            key: draft.key.clone(),
+            id: String::new(),
+            agent: draft.agent.clone(),
+            capabilities: draft.capabilities.clone(),
+            route: if does.is_work() { route(&spec) } else { NO_ROUTE },
+            input: draft.input.clone(),
+            depends_on: draft.depends_on.iter().filter_map(|key| places.get(key.as_str()).copied()).collect(),
+            sla_seconds: draft.sla_seconds,
+            attempts_max: draft.max_attempts.unwrap_or(attempts_max),
+            retry: draft.retry.clone(),
+            fallback: draft
+                .fallback
+                .iter()
+                .map(|agent| Fallback { agent: agent.clone(), route: route(&RouteSpec::new(agent, &[])) })
+                .collect(),
+            priority,
+            run_if: draft.run_if,
+            when: draft.when.clone(),
+            on_failure: draft.on_failure.unwrap_or(on_failure),
+            compensate: draft.compensate.as_ref().map(|undo| Undo {
+                agent: undo.agent.clone(),
+                capabilities: undo.capabilities.clone(),
+                route: route(&RouteSpec::new(&undo.agent, &undo.capabilities)),
+                input: undo.input.clone(),
+            }),
+            compensates: None,
+            does,
+            outer: draft.depends_on.iter().filter_map(|key| outer.get(key.as_str()).copied()).collect(),
+            parent: None,
+            replaces: None,
+            item: None,
+            nth: None,
         }
-    }
-    edges
-}
-
-/// Kahn's algorithm, level by level: what is left over is on a cycle or behind one.
-fn check_order(drafts: &[Draft], edges: &[Vec<usize>], found: &mut Vec<Violation>) {
-    let mut pending: Vec<usize> = edges.iter().map(Vec::len).collect();
-    let mut dependents = vec![Vec::new(); drafts.len()];
-    for (i, dependencies) in edges.iter().enumerate() {
-        dependencies.iter().for_each(|&d| dependents[d].push(i));
-    }
-    let mut level: Vec<usize> = (0..drafts.len()).filter(|&i| pending[i] == 0).collect();
-    let (mut done, mut depth) = (0, 0);
-    while !level.is_empty() {
-        done += level.len();
-        depth += 1;
-        let mut next = Vec::new();
-        for &i in level.iter().flat_map(|&i| &dependents[i]) {
-            pending[i] -= 1;
-            if pending[i] == 0 {
-                next.push(i);
-            }
-        }
-        level = next;
-    }
-    if done < drafts.len() {
-        let cycle = find_cycle(edges, &pending);
-        let keys: Vec<&str> = cycle.iter().map(|&i| drafts[i].key.as_str()).collect();
-        let at = cycle.first().copied().unwrap_or(0);
-        found.push(Violation::new(
-            format!("plan.subtasks[{at}].depends_on"),
-            format!("dependencies form a cycle: {} -> {}", keys.join(" -> "), keys.first().unwrap_or(&"")),
-        ));
-    } else if depth > limits::PLAN_DEPTH {
-        found.push(Violation::new(
-            "plan.subtasks",
-            format!("a path of at most {} subtasks (PLAN_DEPTH), got {depth}", limits::PLAN_DEPTH),
-        ));
-    }
-}
-
-/// One cycle among the nodes that Kahn's algorithm left: each of them has an unfinished dependency, so
-/// following those must come back.
-fn find_cycle(edges: &[Vec<usize>], pending: &[usize]) -> Vec<usize> {
-    let mut seen: BTreeMap<usize, usize> = BTreeMap::new();
-    let mut path = Vec::new();
-    let mut at = pending.iter().position(|&n| n > 0).unwrap_or(0);
-    loop {
-        if let Some(&start) = seen.get(&at) {
-            return path.split_off(start);
-        }
-        seen.insert(at, path.len());
-        path.push(at);
-        match edges[at].iter().find(|&&d| pending[d] > 0) {
-            Some(&d) => at = d,
-            None => return path,
-        }
-    }
+    };
+    drafts.iter().map(&mut node).collect()
 }

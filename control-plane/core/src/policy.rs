@@ -1,5 +1,7 @@
 //! The numbers an operator may set. One value per control plane; tests and the simulation pass their own.
 
+use crate::draft::Retry;
+
 /// Times and counts that the rules use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -31,11 +33,17 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// The wait after the `failures`-th failure (1, 2, ...), with up to a fifth of jitter that `salt`
-    /// (the lease id) decides, so that the core stays free of randomness.
-    pub fn backoff_ms(&self, failures: u16, salt: i64) -> u64 {
+    /// The wait after the `failures`-th failure (1, 2, ...), as the subtask asks for it or else as is set here, with
+    /// up to a fifth of jitter that `salt` (the lease id) decides, so that the core stays free of randomness.
+    pub fn backoff_ms(&self, retry: &Retry, failures: u16, salt: i64) -> u64 {
+        let ms = |seconds: u32| u64::from(seconds) * 1_000;
+        let (base, longest) = match retry.backoff_seconds.map(ms) {
+            Some(asked) => (asked, self.backoff_max_ms.max(asked)),
+            None => (self.backoff_base_ms, self.backoff_max_ms),
+        };
+        let most = retry.max_backoff_seconds.map_or(longest, ms);
         let doublings = u32::from(failures.saturating_sub(1)).min(30);
-        let full = self.backoff_base_ms.saturating_mul(1 << doublings).min(self.backoff_max_ms);
+        let full = base.saturating_mul(1 << doublings).min(most);
         // Fibonacci hashing spreads neighbouring lease ids over the whole range.
         let spread = (salt as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
         full - (full / 5).saturating_mul(spread) / (1 << 32)

@@ -4,8 +4,10 @@ use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
 
 use crate::{
     command::Command,
-    id::{Index, SessionNo, TaskId, TaskNo, TenantNo},
-    plan::Plan,
+    draft::{Does, OnFailure},
+    id::{Index, LeaseAt, SessionNo, TaskId, TaskNo, TenantNo},
+    note::NoteKey,
+    plan::{Node, Plan},
 };
 
 /// The rows of one batch. Locks are taken in this order: sessions, tasks by number, hinted tasks without
@@ -24,6 +26,11 @@ pub struct Reads {
     pub subtasks: BTreeSet<(TaskNo, Index)>,
     /// Subtasks that are probably ready. Loaded only where the task can be locked without waiting.
     pub hints: BTreeSet<(TaskNo, Index)>,
+    /// What these delivered, if they are completed. Never changes once it is there.
+    pub outputs: BTreeSet<(TaskNo, Index)>,
+    pub notes: BTreeSet<(TaskNo, NoteKey)>,
+    /// More may be written than the rows that were loaded, so these have to be locked.
+    pub locks: bool,
 }
 
 /// The task whose plan [`reads`] wants to see.
@@ -33,11 +40,17 @@ pub fn task_of(command: &Command) -> Option<TaskNo> {
         | Command::Pause { task }
         | Command::Cancel { task, .. }
         | Command::Review { task, .. }
+        | Command::Rerun { task, .. }
+        | Command::Snapshot { task, .. }
+        | Command::Decide { task, .. }
+        | Command::Signal { task, .. }
         | Command::Route { task, .. }
         | Command::Wake { task, .. }
+        | Command::Attend { task, .. }
         | Command::Block { task, .. }
         | Command::Unblock { task, .. } => Some(*task),
         Command::Finish { at, .. }
+        | Command::Spawn { at, .. }
         | Command::Report { at, .. }
         | Command::Return { at, .. }
         | Command::Lose { at }
@@ -57,39 +70,110 @@ pub fn reads(command: &Command, plans: &BTreeMap<TaskNo, Arc<Plan>>, into: &mut 
     if let Some(task) = task_of(command) {
         into.tasks.insert(task);
     }
-    let mut one = |task: TaskNo, index: Index| {
-        let plan = plans.get(&task).filter(|plan| plan.node(index).is_some())?;
-        into.subtasks.insert((task, index));
-        Some(plan)
-    };
+    let plan = task_of(command).and_then(|task| Some((task, plans.get(&task)?)));
+    let one = |index: Index| plan.filter(|(_, plan)| plan.node(index).is_some());
     match command {
         Command::Submit(submit) => {
             into.ids.insert((submit.tenant, submit.id.clone()));
-        }
-        Command::Execute { task, .. }
-        | Command::Pause { task }
-        | Command::Cancel { task, .. }
-        | Command::Review { task, .. }
-        | Command::Wake { task, index: None } => {
-            into.whole.insert(*task);
-        }
-        Command::Finish { at, .. } => {
-            if let Some(plan) = one(at.task, at.index) {
-                into.subtasks.extend(plan.dependents(at.index).iter().map(|&i| (at.task, i)));
+            if submit.served.is_some() && submit.plan.nodes().iter().any(|node| !node.is_plain()) {
+                into.locks = true;
             }
         }
-        Command::Report { at, .. } | Command::Lose { at } | Command::Silence { at } => {
-            one(at.task, at.index);
+        Command::Execute { task, .. } | Command::Pause { task } | Command::Cancel { task, .. } => {
+            into.whole.insert(*task);
+            into.locks |= plan.is_some_and(|(_, plan)| plan.nodes().iter().any(|node| !node.is_plain()));
+        }
+        Command::Wake { task, index: None } => {
+            into.whole.insert(*task);
+        }
+        Command::Review { task, index, .. } => {
+            into.whole.insert(*task);
+            if let Some((task, plan)) = one(*index) {
+                decision(task, *index, plan, into);
+            }
+        }
+        Command::Rerun { task, rerun } => {
+            into.whole.insert(*task);
+            into.outputs.extend(rerun.restored.values().map(|old| (*task, *old)));
+            into.locks = true;
+        }
+        Command::Snapshot { task, .. } => {
+            into.notes.insert((*task, NoteKey::Snapshots));
+        }
+        Command::Finish { at, .. } => {
+            if let Some((task, plan)) = one(at.index) {
+                ending(task, at.index, plan, into);
+                let dependents = plan.dependents(at.index).iter().copied();
+                let affected = dependents.chain(plan.node(at.index).and_then(|node| node.parent));
+                let unlike = |node: &Node| !node.is_plain() && !node.does.is_group();
+                for index in affected.filter(|&i| plan.node(i).is_some_and(unlike)) {
+                    decision(task, index, plan, into);
+                }
+            }
+        }
+        Command::Lose { at } | Command::Silence { at } => {
+            if let Some((task, plan)) = one(at.index) {
+                failing(task, at.index, plan, into);
+            }
+        }
+        Command::Wake { task: _, index: Some(index) } => {
+            if let Some((task, plan)) = one(*index) {
+                failing(task, *index, plan, into);
+                if plan.node(*index).is_some_and(|node| !node.does.is_group()) {
+                    decision(task, *index, plan, into);
+                }
+            }
+        }
+        Command::Attend { index, begin: None, .. } => {
+            if let Some((task, plan)) = one(*index) {
+                ending(task, *index, plan, into);
+                decision(task, *index, plan, into);
+            }
+        }
+        Command::Attend { index, begin: Some((from, to)), .. } => {
+            if let Some((task, plan)) = one(*index) {
+                into.subtasks.insert((task, *index));
+                let children = plan.children(*index).skip(*from as usize).take((to - from) as usize);
+                into.subtasks.extend(children.map(|child| (task, child)));
+            }
+        }
+        Command::Decide { index, .. } => {
+            if let Some((task, plan)) = one(*index) {
+                ending(task, *index, plan, into);
+                decision(task, *index, plan, into);
+            }
+        }
+        Command::Signal { .. } => {
+            let Some((task, plan)) = plan else { return };
+            into.notes.insert((task, NoteKey::Signals));
+            into.locks = true;
+            for (index, node) in (0..).zip(plan.nodes()) {
+                if matches!(node.does, Does::Signal(_)) && !plan.is_replaced(index) {
+                    ending(task, index, plan, into);
+                    decision(task, index, plan, into);
+                }
+            }
+        }
+        Command::Spawn { at, .. } => {
+            if let Some((task, plan)) = one(at.index) {
+                into.subtasks.insert((task, at.index));
+                into.subtasks.extend(plan.children(at.index).map(|child| (task, child)));
+                into.locks = true;
+            }
         }
         Command::Return { at, session, .. } => {
-            one(at.task, at.index);
+            if let Some((task, _)) = one(at.index) {
+                into.subtasks.insert((task, at.index));
+            }
             into.seats.insert(*session);
         }
-        Command::Route { task, index, .. }
-        | Command::Wake { task, index: Some(index) }
-        | Command::Block { task, index }
-        | Command::Unblock { task, index } => {
-            one(*task, *index);
+        Command::Report { at: LeaseAt { index, .. }, .. }
+        | Command::Route { index, .. }
+        | Command::Block { index, .. }
+        | Command::Unblock { index, .. } => {
+            if let Some((task, _)) = one(*index) {
+                into.subtasks.insert((task, *index));
+            }
         }
         Command::OpenSession { .. } => {}
         Command::ResumeSession { session, .. }
@@ -99,5 +183,51 @@ pub fn reads(command: &Command, plans: &BTreeMap<TaskNo, Arc<Plan>>, into: &mut 
         | Command::ForgetSession { session } => {
             into.sessions.insert(*session);
         }
+    }
+}
+
+/// What has to be known to decide about a subtask whose dependencies, or whose children, have ended. Of one that
+/// only has to get in line that is its own row.
+pub(crate) fn decision(task: TaskNo, index: Index, plan: &Plan, into: &mut Reads) {
+    let Some(node) = plan.node(index) else { return };
+    into.subtasks.insert((task, index));
+    if node.is_plain() {
+        return;
+    }
+    ending(task, index, plan, into);
+    let dependencies = node.depends_on.iter().map(|&dependency| (task, dependency));
+    into.subtasks.extend(dependencies.clone());
+    into.outputs.extend(dependencies);
+    match node.does {
+        Does::Work | Does::Timer(_) => {}
+        Does::Approval(_) => {
+            into.notes.extend([(task, NoteKey::Gate(index)), (task, NoteKey::Snapshots)]);
+            into.locks = true;
+        }
+        Does::Signal(_) => {
+            into.notes.insert((task, NoteKey::Signals));
+            into.locks = true;
+        }
+        Does::Group(_) | Does::Map(_) | Does::Loop(_) | Does::Round => {
+            into.subtasks.extend(plan.descendants(index).into_iter().map(|below| (task, below)));
+            into.outputs.extend(plan.children(index).map(|child| (task, child)));
+            into.locks = true;
+        }
+    }
+}
+
+/// What the end of a subtask changes beside it: those that wait for it, the group it belongs to, and what belongs to it.
+pub(crate) fn ending(task: TaskNo, index: Index, plan: &Plan, into: &mut Reads) {
+    let Some(node) = plan.node(index) else { return };
+    let below = plan.descendants(index).into_iter();
+    let near = plan.dependents(index).iter().copied().chain(node.parent).chain(below).chain([index]);
+    into.subtasks.extend(near.map(|index| (task, index)));
+}
+
+/// What the failure of an attempt changes: it may be the end of the subtask.
+fn failing(task: TaskNo, index: Index, plan: &Plan, into: &mut Reads) {
+    into.subtasks.insert((task, index));
+    if plan.node(index).is_some_and(|node| node.on_failure == OnFailure::Fail) {
+        ending(task, index, plan, into);
     }
 }

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::{id::TaskId, subtask::SubtaskState, task::TaskStatus};
+use crate::{id::TaskId, limits, subtask::SubtaskState, task::TaskStatus};
 
 /// A refusal, with what was expected and what came.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -19,6 +19,24 @@ pub enum Reject {
     SubtaskUnknown,
     #[error("cannot {action} a subtask that is {}; {hint}", .state.word())]
     SubtaskState { action: &'static str, state: SubtaskState, hint: &'static str },
+    #[error("what is to be approved has changed: its digest is {digest}, got `{got}`; look at it again")]
+    DigestMismatch { digest: String, got: String },
+    #[error("`{0}` may not decide this; the approval names who may")]
+    NotAnApprover(String),
+    #[error("`{got}` cannot be chosen; the options are: {known}")]
+    OptionUnknown { got: String, known: String },
+    #[error("{0} signals wait already that nobody has taken (SIGNALS)")]
+    TooManySignals(usize),
+    #[error("there is a snapshot `{0}`; choose another name")]
+    SnapshotTaken(String),
+    #[error("the task has {0} snapshots already (SNAPSHOTS)")]
+    TooManySnapshots(usize),
+    #[error("{0}")]
+    TooManySubtasks(String),
+    #[error("at most {max} levels of groups (GROUP_DEPTH), got {got}", max = limits::GROUP_DEPTH)]
+    TooDeep { got: usize },
+    #[error("the subtask has another child with the key `{0}`")]
+    ChildConflict(String),
     #[error("the session is gone; open a new one")]
     SessionUnknown,
     #[error("connection {connection} of this session is taken up; connect with a higher number, got {got}")]
@@ -37,6 +55,15 @@ impl Reject {
             Reject::TaskNotStarted(_) => "TASK_NOT_STARTED",
             Reject::SubtaskUnknown => "SUBTASK_UNKNOWN",
             Reject::SubtaskState { .. } => "SUBTASK_STATE",
+            Reject::DigestMismatch { .. } => "DIGEST_MISMATCH",
+            Reject::NotAnApprover(_) => "NOT_AN_APPROVER",
+            Reject::OptionUnknown { .. } => "OPTION_UNKNOWN",
+            Reject::TooManySignals(_) => "TOO_MANY_SIGNALS",
+            Reject::SnapshotTaken(_) => "SNAPSHOT_TAKEN",
+            Reject::TooManySnapshots(_) => "TOO_MANY_SNAPSHOTS",
+            Reject::TooManySubtasks(_) => "TOO_MANY_SUBTASKS",
+            Reject::TooDeep { .. } => "TOO_DEEP",
+            Reject::ChildConflict(_) => "CHILD_CONFLICT",
             Reject::SessionUnknown => "SESSION_UNKNOWN",
             Reject::SessionTaken { .. } => "SESSION_TAKEN",
             Reject::BatchFull => "BATCH_FULL",

@@ -2,11 +2,13 @@
 
 use crate::{
     command::{Action, Reply},
-    flow::{self, record_state, shift, skip_downstream, unblock_dependents},
+    draft::Does,
+    flow::{self, Why, cancel_below, plan, record_state, shift},
     id::{Index, RouteNo, TaskNo},
     reject::Reject,
+    rerun,
     rows::Rows,
-    subtask::{Happening, SubtaskState},
+    subtask::{Happening, Outcome, SubtaskState},
     time::Frame,
 };
 
@@ -19,29 +21,28 @@ pub(crate) fn review(
     task: TaskNo,
     index: Index,
     action: &Action,
+    by: &str,
 ) -> Result<Reply, Reject> {
     let state = state_of(rows, task, index)?;
+    let below = Why::reason("what it belongs to was decided");
     match action {
-        Action::Retry => retry(rows, frame, task, index, state)?,
-        Action::Release => release(rows, frame, task, index, state)?,
+        Action::Retry => retry(rows, frame, task, index, state, by)?,
+        Action::Release => release(rows, frame, task, index, state, by)?,
         Action::Skip { reason } => {
-            decide(state, "skip")?;
-            shift(rows, frame, task, index, Happening::Skip);
-            record_state(rows, frame, task, index, reason);
-            unblock_dependents(rows, frame, task, index);
+            decide(rows, task, index, state, "skip")?;
+            cancel_below(rows, frame, task, index, below);
+            flow::skip(rows, frame, task, index, true, Why { reason, by, ..Why::default() });
         }
         Action::Fail { reason } => {
-            decide(state, "fail")?;
-            shift(rows, frame, task, index, Happening::Fail);
-            record_state(rows, frame, task, index, reason);
-            skip_downstream(rows, frame, task, index);
+            decide(rows, task, index, state, "fail")?;
+            cancel_below(rows, frame, task, index, below);
+            flow::fail(rows, frame, task, index, Why { reason, by, ..Why::default() });
         }
         Action::Complete { output } => {
-            decide(state, "complete")?;
-            shift(rows, frame, task, index, Happening::Complete);
-            rows.add_output(task, index, output.clone(), Vec::new());
-            record_state(rows, frame, task, index, "completed by hand");
-            unblock_dependents(rows, frame, task, index);
+            decide(rows, task, index, state, "complete")?;
+            cancel_below(rows, frame, task, index, below);
+            let why = Why { reason: "completed by hand", by, ..Why::default() };
+            flow::complete(rows, frame, task, index, output.clone(), why);
         }
     }
     state_of(rows, task, index).map(Reply::State)
@@ -59,11 +60,14 @@ pub(crate) fn route(
     if state.is_leased() || state.is_terminal() {
         return Err(Reject::SubtaskState { action: "route", state, hint: UNHELD });
     }
+    if !plan(rows, task).node(index).is_some_and(|node| node.does.is_work()) {
+        return Err(Reject::SubtaskState { action: "route", state, hint: "no worker does it" });
+    }
     rows.subtask_mut(task, index).route = route;
     if state == SubtaskState::Blocked {
         shift(rows, frame, task, index, Happening::Unblock);
     }
-    record_state(rows, frame, task, index, "routed by hand");
+    record_state(rows, frame, task, index, Why::reason("routed by hand"));
     if rows.subtask(task, index).is_some_and(|sub| sub.queued.is_some()) {
         rows.fresh.push((task, index));
     }
@@ -79,21 +83,28 @@ fn state_of(rows: &Rows, task: TaskNo, index: Index) -> Result<SubtaskState, Rej
 }
 
 /// Skip, fail and complete are for what waits for somebody; a worker's own work is not taken from it.
-fn decide(state: SubtaskState, action: &'static str) -> Result<(), Reject> {
+fn decide(
+    rows: &Rows,
+    task: TaskNo,
+    index: Index,
+    state: SubtaskState,
+    action: &'static str,
+) -> Result<(), Reject> {
+    let refused = |hint| Err(Reject::SubtaskState { action, state, hint });
+    let delivered = rows.subtask(task, index).is_some_and(|sub| sub.outcome == Some(Outcome::Completed));
+    let asks = plan(rows, task).node(index).is_some_and(|node| matches!(node.does, Does::Approval(_)));
     match state {
+        SubtaskState::Waiting if asks => refused("it is for its approvers: decide it"),
+        SubtaskState::Waiting if delivered => refused("its worker has delivered, and its children go on"),
         SubtaskState::NeedsReview
         | SubtaskState::Blocked
         | SubtaskState::Ready
         | SubtaskState::Backoff
         | SubtaskState::Waiting => Ok(()),
-        SubtaskState::Leased | SubtaskState::Running => {
-            Err(Reject::SubtaskState { action, state, hint: UNHELD })
-        }
-        SubtaskState::Pending => {
-            Err(Reject::SubtaskState { action, state, hint: "its dependencies come first" })
-        }
+        SubtaskState::Leased | SubtaskState::Running => refused(UNHELD),
+        SubtaskState::Pending => refused("its dependencies come first"),
         SubtaskState::Completed | SubtaskState::Failed | SubtaskState::Skipped | SubtaskState::Cancelled => {
-            Err(Reject::SubtaskState { action, state, hint: "that is final" })
+            refused("that is final")
         }
     }
 }
@@ -104,16 +115,29 @@ fn retry(
     task: TaskNo,
     index: Index,
     state: SubtaskState,
+    by: &str,
 ) -> Result<(), Reject> {
     if !matches!(state, SubtaskState::NeedsReview | SubtaskState::Backoff) {
         let hint = "only one that needs review or backs off can be retried";
         return Err(Reject::SubtaskState { action: "retry", state, hint });
     }
+    let plan = plan(rows, task);
+    let Some(node) = plan.node(index) else { return Err(Reject::SubtaskUnknown) };
+    let settled = rerun::settled(rows, task, node.depends_on.iter().copied());
     let sub = rows.subtask_mut(task, index);
     sub.failures = 0;
     sub.losses = 0;
-    shift(rows, frame, task, index, Happening::Arrive);
-    record_state(rows, frame, task, index, "retried by hand");
+    let why = Why { reason: "retried by hand", by, ..Why::default() };
+    // One that no worker ever had is decided about as it was at first.
+    if sub.attempts == 0 || !node.does.is_work() {
+        (sub.pending, sub.failed, sub.skipped) = settled;
+        shift(rows, frame, task, index, Happening::Reopen);
+        record_state(rows, frame, task, index, why);
+        rows.undecided.push_back((task, index));
+    } else {
+        shift(rows, frame, task, index, Happening::Arrive);
+        record_state(rows, frame, task, index, why);
+    }
     Ok(())
 }
 
@@ -123,17 +147,20 @@ fn release(
     task: TaskNo,
     index: Index,
     state: SubtaskState,
+    by: &str,
 ) -> Result<(), Reject> {
+    let held = rows.subtask(task, index).is_some_and(|sub| sub.held);
     match state {
-        SubtaskState::Waiting => {
-            flow::release(rows, frame, task, index);
+        SubtaskState::Waiting if held => {
+            flow::release(rows, frame, task, index, by);
             Ok(())
         }
         SubtaskState::Pending => {
             rows.subtask_mut(task, index).held = false;
             Ok(())
         }
-        SubtaskState::Ready
+        SubtaskState::Waiting
+        | SubtaskState::Ready
         | SubtaskState::Blocked
         | SubtaskState::Leased
         | SubtaskState::Running

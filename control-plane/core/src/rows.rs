@@ -3,7 +3,7 @@
 //! The store fills them and takes the [`Changes`] out; only this crate changes what is inside.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -14,9 +14,11 @@ use crate::{
     effect::Effect,
     event::{Artifact, Event, What},
     id::{Index, SessionNo, TaskId, TaskNo, TenantNo},
-    plan::Plan,
+    note::NoteKey,
+    plan::{Node, Plan},
+    reads::Reads,
     session::{AgentDeclaration, Session},
-    subtask::Subtask,
+    subtask::{Subtask, SubtaskState},
     task::Task,
     time::{Frame, Time},
 };
@@ -67,13 +69,19 @@ pub struct Rows {
     plans: BTreeMap<TaskNo, Arc<Plan>>,
     subtasks: BTreeMap<(TaskNo, Index), Slot<Subtask>>,
     sessions: BTreeMap<SessionNo, Slot<Session>>,
+    notes: BTreeMap<(TaskNo, NoteKey), Slot<Option<Bytes>>>,
+    /// What subtasks delivered: of those that were asked for and are completed, and in this batch.
+    delivered: BTreeMap<(TaskNo, Index), Bytes>,
     new_plans: Vec<NewPlan>,
+    growth: Vec<Growth>,
     outputs: Vec<Output>,
     agents: Vec<AgentSeen>,
     events: BTreeMap<TaskNo, Vec<Event>>,
     effects: Vec<Effect>,
     /// Entered the queue in this batch and not yet placed.
     pub(crate) fresh: Vec<(TaskNo, Index)>,
+    /// What they waited for has happened: to be decided before the command ends, or by one of their own.
+    pub(crate) undecided: VecDeque<(TaskNo, Index)>,
 }
 
 /// What is to be written, in the order of keys.
@@ -84,9 +92,12 @@ pub struct Changes {
     /// whether what belongs to a task is what it was.
     pub tasks: Vec<Task>,
     pub new_plans: Vec<NewPlan>,
+    /// What plans grew by, in order.
+    pub growth: Vec<Growth>,
     pub new_subtasks: Vec<SubtaskRow>,
     pub subtasks: Vec<SubtaskRow>,
     pub outputs: Vec<Output>,
+    pub notes: Vec<NoteRow>,
     pub history: Vec<History>,
     pub new_sessions: Vec<Session>,
     pub sessions: Vec<Session>,
@@ -101,9 +112,11 @@ impl Changes {
             new_tasks,
             tasks,
             new_plans,
+            growth,
             new_subtasks,
             subtasks,
             outputs,
+            notes,
             history,
             new_sessions,
             sessions,
@@ -113,9 +126,11 @@ impl Changes {
         new_tasks.is_empty()
             && tasks.is_empty()
             && new_plans.is_empty()
+            && growth.is_empty()
             && new_subtasks.is_empty()
             && subtasks.is_empty()
             && outputs.is_empty()
+            && notes.is_empty()
             && history.is_empty()
             && new_sessions.is_empty()
             && sessions.is_empty()
@@ -140,6 +155,25 @@ pub struct NewPlan {
     pub task: TaskNo,
     pub request: Request,
     pub plan: Arc<Plan>,
+}
+
+/// Nodes that were added to a plan; the first one has the place `first`.
+#[derive(Clone, Debug)]
+pub struct Growth {
+    pub tenant: TenantNo,
+    pub task: TaskNo,
+    pub first: Index,
+    pub nodes: Vec<Arc<Node>>,
+}
+
+/// A note as it is to be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoteRow {
+    pub tenant: TenantNo,
+    pub task: TaskNo,
+    pub key: NoteKey,
+    /// JSON text.
+    pub body: Bytes,
 }
 
 /// What a subtask delivered. Not written where there is nothing to keep.
@@ -184,6 +218,32 @@ impl Rows {
         self.sessions.insert(session.no, Slot::loaded(session));
     }
 
+    /// A note that was asked for; `None`: there is none.
+    pub fn load_note(&mut self, task: TaskNo, key: NoteKey, body: Option<Bytes>) {
+        self.notes.insert((task, key), Slot::loaded(body));
+    }
+
+    /// What a completed subtask delivered; empty: null. Read after its row, or it might be missing.
+    pub fn load_output(&mut self, task: TaskNo, index: Index, body: Bytes) {
+        self.delivered.insert((task, index), body);
+    }
+
+    /// Of these, what is completed and has an output to be loaded.
+    pub fn completed<'a>(
+        &'a self,
+        of: &'a BTreeSet<(TaskNo, Index)>,
+    ) -> impl Iterator<Item = (TaskNo, Index)> + 'a {
+        let completed = |sub: &Subtask| sub.state == SubtaskState::Completed;
+        of.iter().copied().filter(move |&(task, index)| self.subtask(task, index).is_some_and(completed))
+    }
+
+    /// Whether each plan that was loaded is as long as its task's row says.
+    pub fn plans_are_whole(&self) -> bool {
+        self.plans
+            .iter()
+            .all(|(task, plan)| self.tasks.get(task).is_none_or(|head| head.row.total == plan.len()))
+    }
+
     /// Plans come from a cache, never from the batch's own load.
     pub fn load_plan(&mut self, task: TaskNo, plan: Arc<Plan>) {
         self.plans.insert(task, plan);
@@ -193,6 +253,7 @@ impl Rows {
     pub fn into_changes(self) -> (Changes, Vec<Effect>) {
         let mut changes = Changes {
             new_plans: self.new_plans,
+            growth: self.growth,
             outputs: self.outputs,
             agents: self.agents,
             ..Changes::default()
@@ -201,11 +262,22 @@ impl Rows {
             let head = &self.tasks[&task].row;
             changes.history.push(History { tenant: head.tenant, task, events });
         }
+        for ((task, key), slot) in self.notes {
+            if let (Fate::Touched(before), Some(body)) = (&slot.fate, &slot.row)
+                && before.as_ref() != Some(body)
+            {
+                let (tenant, body) = (self.tasks[&task].row.tenant, body.clone());
+                changes.notes.push(NoteRow { tenant, task, key, body });
+            }
+        }
         for ((task, index), slot) in self.subtasks {
             let into = |row| SubtaskRow { tenant: self.tasks[&task].row.tenant, task, index, row };
             slot.sort(into, &mut changes.new_subtasks, &mut changes.subtasks);
         }
-        let touched: BTreeSet<TaskNo> = changes.subtasks.iter().map(|sub| sub.task).collect();
+        let grown = changes.new_subtasks.iter().map(|sub| sub.task);
+        let noted = changes.notes.iter().map(|note| note.task);
+        let touched: BTreeSet<TaskNo> =
+            changes.subtasks.iter().map(|sub| sub.task).chain(grown).chain(noted).collect();
         for (no, slot) in self.tasks {
             if slot.fate != Fate::New && touched.contains(&no) {
                 changes.tasks.push(slot.row);
@@ -250,6 +322,38 @@ impl Rows {
         self.subtasks.get_mut(&(task, index)).expect("the subtask was declared by reads()").change()
     }
 
+    pub(crate) fn note(&self, task: TaskNo, key: NoteKey) -> Option<&Bytes> {
+        self.notes.get(&(task, key)).expect("the note was declared by reads()").row.as_ref()
+    }
+
+    pub(crate) fn set_note(&mut self, task: TaskNo, key: NoteKey, body: Bytes) {
+        *self.notes.get_mut(&(task, key)).expect("the note was declared by reads()").change() = Some(body);
+    }
+
+    /// What it delivered, empty for null; `None` where that is not known.
+    pub(crate) fn delivered(&self, task: TaskNo, index: Index) -> Option<&Bytes> {
+        self.delivered.get(&(task, index))
+    }
+
+    /// Whether all of it was loaded, or came about in this batch.
+    pub(crate) fn has(&self, wanted: &Reads) -> bool {
+        let Reads {
+            sessions: _,
+            seats: _,
+            ids: _,
+            tasks: _,
+            whole: _,
+            hints: _,
+            locks: _,
+            subtasks,
+            outputs,
+            notes,
+        } = wanted;
+        subtasks.iter().all(|place| self.subtasks.contains_key(place))
+            && notes.iter().all(|note| self.notes.contains_key(note))
+            && self.completed(outputs).all(|(task, index)| self.delivered.contains_key(&(task, index)))
+    }
+
     pub(crate) fn session(&self, no: SessionNo) -> Option<&Session> {
         self.sessions.get(&no).filter(|slot| slot.fate != Fate::Deleted).map(|slot| &slot.row)
     }
@@ -269,6 +373,17 @@ impl Rows {
         self.subtasks.insert((task, index), Slot { row, fate: Fate::New });
     }
 
+    /// Adds nodes to the plan of a task, without rows; gives the place of the first.
+    pub(crate) fn grow_plan(&mut self, task: TaskNo, nodes: Vec<Node>) -> Index {
+        let head = &self.tasks[&task].row;
+        let plan = self.plans.get_mut(&task).expect("a loaded task has its plan");
+        let first = plan.len();
+        Arc::make_mut(plan).grow(&head.id, nodes);
+        let nodes = plan.nodes()[first as usize..].to_vec();
+        self.growth.push(Growth { tenant: head.tenant, task, first, nodes });
+        first
+    }
+
     pub(crate) fn insert_session(&mut self, session: Session) {
         self.sessions.insert(session.no, Slot { row: session, fate: Fate::New });
     }
@@ -280,6 +395,7 @@ impl Rows {
     }
 
     pub(crate) fn add_output(&mut self, task: TaskNo, index: Index, body: Bytes, artifacts: Vec<Artifact>) {
+        self.delivered.insert((task, index), body.clone());
         if !body.is_empty() || !artifacts.is_empty() {
             let tenant = self.tasks[&task].row.tenant;
             self.outputs.push(Output { tenant, task, index, body, artifacts });

@@ -3,10 +3,11 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
-    command::{Reply, Submit},
+    command::{Done, Reply, Submit},
     effect::{Effect, Wake},
     event::What,
     execute::execute,
+    flow::{Why, record_state},
     id::TaskNo,
     plan::Node,
     reject::Reject,
@@ -32,6 +33,11 @@ pub(crate) fn submit(rows: &mut Rows, frame: &mut Frame<'_>, submit: &Submit) ->
         rows.insert_subtask(no, index, row);
     }
     rows.record(frame, no, What::Task { status: TaskStatus::Planned, reason: String::new() });
+    for (index, Done { output, artifacts, from }) in &submit.done {
+        rows.add_output(no, *index, output.clone(), artifacts.clone());
+        let reason = format!("taken over from task `{from}`");
+        record_state(rows, frame, no, *index, Why::coded("TAKEN_OVER", &reason));
+    }
     if let Some(at) = submit.deadline {
         rows.push(Effect::Wake { at, wake: Wake::Task(no) });
     }
@@ -54,9 +60,10 @@ fn first_rows(submit: &Submit, no: TaskNo, at: Time) -> (Task, Vec<Subtask>) {
         mode: Mode::Auto,
         priority: submit.priority,
         total,
-        unfinished: total,
+        unfinished: total - u32::try_from(submit.done.len()).expect("no more than there are"),
         failed: 0,
         in_review: 0,
+        asking: 0,
         events: 0,
         created_at: at,
         started_at: None,
@@ -67,21 +74,16 @@ fn first_rows(submit: &Submit, no: TaskNo, at: Time) -> (Task, Vec<Subtask>) {
         wake_at: submit.deadline,
         reason: String::new(),
     };
-    let subtask = |node: &Node| Subtask {
-        state: SubtaskState::Pending,
-        route: node.route,
-        priority: node.priority,
-        pending: u32::try_from(node.depends_on.len()).expect("plans are bounded"),
-        failures: 0,
-        attempts: 0,
-        losses: 0,
-        held: false,
-        queued: None,
-        lease: None,
-        session: None,
-        outcome: None,
-        wake_at: None,
-        since: at,
+    let subtask = |node: &Arc<Node>| {
+        let pending = u32::try_from(node.depends_on.len()).expect("plans are bounded");
+        Subtask::new(node, pending, false, at)
     };
-    (task, submit.plan.nodes().iter().map(subtask).collect())
+    let mut subtasks: Vec<Subtask> = submit.plan.nodes().iter().map(subtask).collect();
+    for &index in submit.done.keys() {
+        subtasks[index as usize].state = SubtaskState::Completed;
+        for &dependent in submit.plan.dependents(index) {
+            subtasks[dependent as usize].pending -= 1;
+        }
+    }
+    (task, subtasks)
 }

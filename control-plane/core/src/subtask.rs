@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{LeaseId, RouteNo, SessionNo},
+    plan::Node,
     task::Priority,
     time::Time,
 };
@@ -25,7 +26,7 @@ pub enum SubtaskState {
     Running = 4,
     /// Waits for its next attempt.
     Backoff = 5,
-    /// Held until a person releases it.
+    /// Held until a person releases it, or for what it does not do itself: people, a signal, a time, its children.
     Waiting = 6,
     /// Attempts used up: a person decides.
     NeedsReview = 7,
@@ -40,7 +41,7 @@ pub enum SubtaskState {
 pub enum Happening {
     /// Its last dependency finished, its backoff ended, or a person wants another round.
     Arrive,
-    /// It may not start by itself.
+    /// It may not start by itself, or it needs no worker.
     Hold,
     /// Nobody can do it.
     Block,
@@ -54,8 +55,12 @@ pub enum Happening {
     Requeue,
     /// The attempt failed, another one follows.
     BackOff,
-    /// Attempts are used up.
+    /// The worker gave it back until its children have ended.
+    Suspend,
+    /// Attempts are used up, or it could not be done for another reason.
     Exhaust,
+    /// What it does without a worker is to be begun anew.
+    Reopen,
     /// The worker delivered, or a person did.
     Complete,
     /// A person gave it up.
@@ -127,18 +132,30 @@ impl SubtaskState {
         match (self, happening) {
             (S::Pending | S::Waiting | S::Backoff | S::NeedsReview, H::Arrive) => Some(S::Ready),
             (S::Pending | S::Ready | S::Blocked, H::Hold) => Some(S::Waiting),
+            (S::Leased | S::Running, H::Suspend) => Some(S::Waiting),
+            (S::NeedsReview, H::Reopen) => Some(S::Pending),
             (S::Ready, H::Block) => Some(S::Blocked),
             (S::Blocked, H::Unblock) => Some(S::Ready),
             (S::Ready | S::Blocked, H::Lease) => Some(S::Leased),
             (S::Leased, H::Start) => Some(S::Running),
             (S::Leased | S::Running, H::Requeue) => Some(S::Ready),
             (S::Leased | S::Running, H::BackOff) => Some(S::Backoff),
-            (S::Leased | S::Running, H::Exhaust) => Some(S::NeedsReview),
+            (S::Pending | S::Waiting | S::Leased | S::Running, H::Exhaust) => Some(S::NeedsReview),
             (S::Leased | S::Running, H::Complete) => Some(S::Completed),
             (S::Ready | S::Blocked | S::Backoff | S::Waiting | S::NeedsReview, H::Complete) => {
                 Some(S::Completed)
             }
-            (S::Ready | S::Blocked | S::Backoff | S::Waiting | S::NeedsReview, H::Fail) => Some(S::Failed),
+            (
+                S::Pending
+                | S::Ready
+                | S::Blocked
+                | S::Leased
+                | S::Running
+                | S::Backoff
+                | S::Waiting
+                | S::NeedsReview,
+                H::Fail,
+            ) => Some(S::Failed),
             (S::Pending | S::Ready | S::Blocked | S::Backoff | S::Waiting | S::NeedsReview, H::Skip) => {
                 Some(S::Skipped)
             }
@@ -183,13 +200,22 @@ pub enum Outcome {
     /// The worker went away: uses up no attempt.
     Lost = 4,
     Cancelled = 5,
+    /// Given back until its children have ended: uses up no attempt.
+    Suspended = 6,
 }
 
 impl Outcome {
     pub fn from_number(n: u8) -> Option<Outcome> {
-        [Outcome::Completed, Outcome::Failed, Outcome::TimedOut, Outcome::Lost, Outcome::Cancelled]
-            .into_iter()
-            .find(|o| *o as u8 == n)
+        [
+            Outcome::Completed,
+            Outcome::Failed,
+            Outcome::TimedOut,
+            Outcome::Lost,
+            Outcome::Cancelled,
+            Outcome::Suspended,
+        ]
+        .into_iter()
+        .find(|o| *o as u8 == n)
     }
 
     pub fn word(self) -> &'static str {
@@ -199,6 +225,7 @@ impl Outcome {
             Outcome::TimedOut => "timed_out",
             Outcome::Lost => "lost",
             Outcome::Cancelled => "cancelled",
+            Outcome::Suspended => "suspended",
         }
     }
 }
@@ -210,16 +237,21 @@ pub struct Subtask {
     /// Normally the plan's; another one after routing by hand.
     pub route: RouteNo,
     pub priority: Priority,
-    /// Dependencies that have not finished.
+    /// Of what it waits for, first its dependencies and then its children: how many have not finished, have failed,
+    /// and were skipped.
     pub pending: u32,
+    pub failed: u32,
+    pub skipped: u32,
     /// Attempts used up: failures and time-outs since the last retry by hand.
     pub failures: u16,
-    /// Attempts begun, without those handed back unacknowledged.
+    /// Attempts begun, without those handed back unacknowledged; of a map, elements begun.
     pub attempts: u16,
     /// Leases lost with their worker since the last retry by hand.
     pub losses: u16,
     /// It waits to be released once its dependencies are done.
     pub held: bool,
+    /// A person went on without it: to those that depend on it, that is a success.
+    pub waived: bool,
     /// Its place in line. Present exactly while it may be leased: ready or blocked, in a dispatching task.
     pub queued: Option<i64>,
     /// The newest lease ever given; a lease is current while `session` is present.
@@ -228,8 +260,34 @@ pub struct Subtask {
     pub session: Option<SessionNo>,
     /// How the newest lease ended; `None` while it runs.
     pub outcome: Option<Outcome>,
-    /// End of the SLA while leased, of the backoff while backing off.
+    /// End of the SLA while leased, of the backoff while backing off, of a gate's time while it waits; at once, where it
+    /// has to be decided.
     pub wake_at: Option<Time>,
     /// When the present state began.
     pub since: Time,
+}
+
+impl Subtask {
+    /// The row of a node that waits for so many dependencies.
+    pub(crate) fn new(node: &Node, pending: u32, held: bool, at: Time) -> Subtask {
+        Subtask {
+            state: SubtaskState::Pending,
+            route: node.route,
+            priority: node.priority,
+            pending,
+            failed: 0,
+            skipped: 0,
+            failures: 0,
+            attempts: 0,
+            losses: 0,
+            held,
+            waived: false,
+            queued: None,
+            lease: None,
+            session: None,
+            outcome: None,
+            wake_at: None,
+            since: at,
+        }
+    }
 }

@@ -73,7 +73,7 @@ impl TaskStatus {
         }
     }
 
-    /// Final: nothing about the task changes any more.
+    /// Final: nothing about the task changes any more, unless somebody has something of it run again.
     pub fn is_terminal(self) -> bool {
         matches!(self, TaskStatus::Completed | TaskStatus::Failed | TaskStatus::Cancelled)
     }
@@ -97,7 +97,8 @@ impl TaskStatus {
             Running => matches!(next, Paused | NeedsReview | Completed | Failed | Cancelled),
             Paused => matches!(next, Running | NeedsReview | Completed | Failed | Cancelled),
             NeedsReview => matches!(next, Running | Paused | Completed | Failed | Cancelled),
-            Completed | Failed | Cancelled => false,
+            // Something of it runs again.
+            Completed | Failed | Cancelled => matches!(next, Running),
         }
     }
 }
@@ -124,11 +125,13 @@ pub struct Task {
     pub status: TaskStatus,
     pub mode: Mode,
     pub priority: Priority,
-    /// Subtasks in all, not yet final, finally failed, in review.
+    /// Subtasks in all, not yet final, failed for good so that the task has, in review.
     pub total: u32,
     pub unfinished: u32,
     pub failed: u32,
     pub in_review: u32,
+    /// Open approvals.
+    pub asking: u32,
     /// Number of the newest event.
     pub events: u64,
     pub created_at: Time,
@@ -150,7 +153,7 @@ impl Task {
     /// Stops the deadline while a person is waited for, and lets it go on after; gives it when it goes on.
     pub(crate) fn run_clock(&mut self, now: Time) -> Option<Time> {
         let deadline = self.deadline?;
-        if self.status.is_terminal() || self.status.waits_for_person() {
+        if self.status.is_terminal() || self.waits_for_person() {
             self.wake_at = None;
             if !self.status.is_terminal() {
                 self.stopped_at.get_or_insert(now);
@@ -161,6 +164,11 @@ impl Task {
         self.deadline = Some(deadline.plus_ms(now.since_ms(stopped)));
         self.wake_at = self.deadline;
         self.deadline
+    }
+
+    /// Whether its deadline stands still: until people have decided.
+    pub fn waits_for_person(&self) -> bool {
+        self.status.waits_for_person() || self.asking > 0
     }
 
     /// The status that the counters ask for. Ends that were decided from outside (cancelled, deadline) are

@@ -247,7 +247,7 @@ impl Committer {
         if let Ok(input) = inbox.try_recv() {
             return Some(Some(input));
         }
-        if self.more_to_place {
+        if self.more_to_place || self.replica.is_prompted() {
             return Some(None);
         }
         let now = self.now();

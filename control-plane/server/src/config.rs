@@ -21,6 +21,8 @@ pub struct Config {
     pub dead_after_ms: u64,
     /// Planner rules instead of the built-in ones.
     pub rules: Option<PathBuf>,
+    /// Rules that put an approval before the subtasks they match, whatever their plan says.
+    pub approval_rules: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -33,6 +35,7 @@ impl Default for Config {
             tick_ms: 2_000,
             dead_after_ms: 10_000,
             rules: None,
+            approval_rules: None,
         }
     }
 }

@@ -12,7 +12,7 @@ use downbeat_core::{
     event::Artifact,
     id::{Index, TaskId, TaskNo, TenantNo},
     plan::Plan,
-    rows::Output,
+    rows::{Growth, Output},
 };
 use downbeat_store::{PlanRecord, Store, StoreError};
 
@@ -124,6 +124,29 @@ impl Docs {
         Ok(Some(self.learn_plan(record)))
     }
 
+    /// As [`record`](Docs::record), with a plan of at least so many nodes: one that is shorter has grown since.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn record_of(
+        &self,
+        store: &dyn Store,
+        task: TaskNo,
+        at_least: Index,
+    ) -> Result<Option<Arc<PlanRecord>>, StoreError> {
+        let known = self.record(store, task).await?;
+        if known.as_ref().is_none_or(|record| record.plan.len() >= at_least) {
+            return Ok(known);
+        }
+        self.forget_plan(task);
+        self.record(store, task).await
+    }
+
+    /// The plan has grown elsewhere: it is read anew.
+    pub fn forget_plan(&self, task: TaskNo) {
+        lock(&self.plans).remove(&task);
+    }
+
     /// What these subtasks delivered, in the order asked; `None`: nothing that was kept.
     ///
     /// # Errors
@@ -161,6 +184,23 @@ impl Docs {
     pub fn learn_plan(&self, record: PlanRecord) -> Arc<PlanRecord> {
         let record = Arc::new(record);
         self.learn_name((record.tenant, record.id.clone()), record.task);
+        self.keep(&record);
+        record
+    }
+
+    /// A plan has grown by these nodes.
+    pub fn learn_growth(&self, growth: &Growth) {
+        let Some(known) = lock(&self.plans).get(&growth.task) else { return };
+        if known.plan.len() == growth.first {
+            let mut record = PlanRecord::clone(&known);
+            Arc::make_mut(&mut record.plan).extend(&growth.nodes);
+            self.keep(&Arc::new(record));
+        } else {
+            self.forget_plan(growth.task);
+        }
+    }
+
+    fn keep(&self, record: &Arc<PlanRecord>) {
         let texts: usize = record
             .plan
             .nodes()
@@ -169,8 +209,7 @@ impl Docs {
             .sum();
         let request = &record.request;
         let bytes = texts + request.title.len() + request.description.len() + request.metadata.len();
-        lock(&self.plans).insert(record.task, Arc::clone(&record), bytes);
-        record
+        lock(&self.plans).insert(record.task, Arc::clone(record), bytes);
     }
 
     /// Remembers a durable output.
@@ -206,6 +245,13 @@ impl<K: Eq + Hash + Clone, V: Clone> Generations<K, V> {
         let (value, bytes) = self.old.remove(key)?;
         self.insert(key.clone(), value.clone(), bytes);
         Some(value)
+    }
+
+    fn remove(&mut self, key: &K) {
+        self.old.remove(key);
+        if let Some((_, bytes)) = self.young.remove(key) {
+            self.bytes -= bytes;
+        }
     }
 
     fn insert(&mut self, key: K, value: V, bytes: usize) {

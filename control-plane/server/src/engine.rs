@@ -1,7 +1,11 @@
 //! The engine as every face sees it: typed requests in, views out. Reads go to the store; everything that
 //! changes something goes through the committer.
 
+mod again;
+mod agents;
+
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
@@ -9,17 +13,23 @@ use std::{
 
 use bytes::Bytes;
 use downbeat_core::{
-    command::{Action, Command, Reply, Request, Submit},
-    id::{Index, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
-    plan::{Draft, Plan, RouteSpec},
+    check::{self, Violation},
+    command::{Action, Command, Decision, Reply, Request, Sent, Submit, Verdict},
+    draft::{Does, Draft, OnFailure},
+    event::Event,
+    guard::{Rule, guard},
+    id::{Index, LeaseAt, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
+    note::NoteKey,
+    plan::{self, Plan, RouteSpec},
     policy::Policy,
     reject::Reject,
-    session::{AgentDeclaration, Session, SessionState},
+    session::AgentDeclaration,
     subtask::SubtaskState,
     task::{Mode, Priority, TaskStatus},
     time::Time,
 };
 use downbeat_store::{ListTasks, PlanRecord, Store, TaskPage};
+use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -27,11 +37,13 @@ use crate::{
     committer::{Answer, Answered, Input},
     docs::{Delivered, Docs},
     failure::{Failure, RETRY_AFTER_MS},
+    lint,
     planner::{PlanRequest, Planner},
     registry::Registry,
     replica::{Created, Liveness},
-    view::{AgentView, EventPage, Executed, Health, Submitted, TaskView, WorkerView},
+    view::{EventPage, Executed, Submitted, TaskView},
     watch::Watch,
+    wire,
 };
 
 /// A caller waits this long for its command to become durable before it is told to come back.
@@ -53,10 +65,31 @@ pub struct Submission {
     pub metadata: Bytes,
     pub deadline: Option<Time>,
     pub due_at: Option<Time>,
-    /// Passes [`Plan::check`]. `None`: the planner decomposes the request.
+    /// Passes [`check`](check::check). `None`: the planner decomposes the request.
     pub plan: Option<Vec<Draft>>,
     /// Start it at once, in mode auto.
     pub execute: bool,
+}
+
+/// What is to run again, by names.
+#[derive(Clone, Debug, Default)]
+pub struct RerunRequest {
+    /// Full ids or keys.
+    pub subtasks: Vec<String>,
+    /// Other inputs, by full id or key; those are run again too.
+    pub inputs: BTreeMap<String, Box<RawValue>>,
+    pub by: String,
+    pub reason: String,
+}
+
+/// A point of a task's history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Point {
+    Now,
+    /// Right after the event with that number.
+    Event(u64),
+    /// A snapshot, by its name.
+    Snapshot(String),
 }
 
 /// A cheap handle; clone it freely.
@@ -70,6 +103,8 @@ pub struct Engine {
     pub(crate) planner: Arc<dyn Planner>,
     pub(crate) replica: ReplicaNo,
     pub(crate) policy: Policy,
+    /// Which subtasks need an approval, whatever their plan says.
+    pub(crate) rules: Arc<[Rule]>,
     pub(crate) liveness: Liveness,
     /// Cancelled when the process stops: streams end.
     pub(crate) stop: CancellationToken,
@@ -92,7 +127,9 @@ impl Engine {
             Some(drafts) => drafts,
             None => self.decompose(&request).await?,
         };
+        let drafts = self.guarded("plan.subtasks", &drafts, &request.metadata)?;
         let plan = self.build(request.tenant, &request.id, request.priority, &drafts).await?;
+        let plan = plan.with_context(wire::session::context(&request.metadata));
         let served = if request.execute { Some(self.served(&plan).await?) } else { None };
         let submit = Submit {
             tenant: request.tenant,
@@ -108,17 +145,36 @@ impl Engine {
             },
             plan: Arc::new(plan),
             served,
+            done: BTreeMap::new(),
         };
+        self.accept(submit, request.execute).await
+    }
+
+    async fn accept(&self, submit: Submit, execute: bool) -> Result<Submitted, Failure> {
         let submit = Arc::new(submit);
         match self.ask(Command::Submit(Arc::clone(&submit))).await? {
             Answered { created: Some(created), .. } => {
                 Ok(Submitted { view: self.just_created(created).await?, existed: false })
             }
             Answered { reply: Reply::Submitted { task, .. }, .. } => {
-                self.found(task, submit.digest, request.execute).await
+                self.found(task, submit.digest, execute).await
             }
             Answered { reply, .. } => Err(unexpected(&reply)),
         }
+    }
+
+    /// The drafts with the approvals that the operator's rules ask for.
+    fn guarded<'a>(
+        &self,
+        path: &str,
+        drafts: &'a [Draft],
+        metadata: &[u8],
+    ) -> Result<Cow<'a, [Draft]>, Failure> {
+        let guarded = guard(drafts, &self.rules, metadata);
+        if let Cow::Owned(drafts) = &guarded {
+            check::check_at(path, drafts, &[]).map_err(Failure::Invalid)?;
+        }
+        Ok(guarded)
     }
 
     /// A task of that name, if it is the same one; one that is to be started and was not is started now.
@@ -137,9 +193,10 @@ impl Engine {
     /// What was committed a moment ago, without reading it back.
     async fn just_created(&self, created: Created) -> Result<TaskView, Failure> {
         let Created { head, subtasks, events } = created;
-        let record = self.docs.record(&*self.store, head.no).await?;
+        let record = self.docs.record_of(&*self.store, head.no, head.total).await?;
         let record = record.ok_or_else(|| Failure::Internal(format!("task {} has no plan", head.no)))?;
-        Ok(TaskView::new(head, subtasks, record, BTreeMap::new(), &events, self.registry.now()))
+        let (outputs, notes) = (BTreeMap::new(), self.notes_of(&record).await?);
+        Ok(TaskView::new(head, subtasks, record, outputs, &notes, &events, self.registry.now()))
     }
 
     async fn decompose(&self, request: &Submission) -> Result<Vec<Draft>, Failure> {
@@ -154,7 +211,7 @@ impl Engine {
             agents: &agents,
         };
         let drafts = self.planner.plan(&asked).await.map_err(Failure::Invalid)?;
-        Plan::check(&drafts).map_err(Failure::Invalid)?;
+        check::check(&drafts).map_err(Failure::Invalid)?;
         Ok(drafts)
     }
 
@@ -165,12 +222,19 @@ impl Engine {
         priority: Priority,
         drafts: &[Draft],
     ) -> Result<Plan, Failure> {
-        let specs: BTreeSet<RouteSpec> =
-            drafts.iter().map(|draft| RouteSpec::new(&draft.agent, &draft.capabilities)).collect();
-        let specs: Vec<RouteSpec> = specs.into_iter().collect();
-        let numbers = self.routes(tenant, &specs).await?;
-        let routes: BTreeMap<&RouteSpec, RouteNo> = specs.iter().zip(numbers).collect();
+        let routes = self.routes_of(tenant, drafts).await?;
         Ok(Plan::build(id, priority, self.policy.attempts_max, drafts, |spec| routes[spec]))
+    }
+
+    /// What drafts need, interned.
+    async fn routes_of(
+        &self,
+        tenant: TenantNo,
+        drafts: &[Draft],
+    ) -> Result<BTreeMap<RouteSpec, RouteNo>, Failure> {
+        let specs: Vec<RouteSpec> = RouteSpec::all_of(drafts).into_iter().collect();
+        let numbers = self.routes(tenant, &specs).await?;
+        Ok(specs.into_iter().zip(numbers).collect())
     }
 
     /// Interns routes, and lets the committer know new ones.
@@ -191,7 +255,7 @@ impl Engine {
 
     /// The routes of a plan that an open session can do. Looks at the rows when the cache says that one is not.
     async fn served(&self, plan: &Plan) -> Result<BTreeSet<RouteNo>, Failure> {
-        let routes = &plan.nodes().iter().map(|node| node.route).collect();
+        let routes = plan.routes();
         let served = self.registry.served_now(routes);
         if served.len() == routes.len() {
             return Ok(served);
@@ -228,7 +292,7 @@ impl Engine {
         for (i, name) in checkpoints.iter().enumerate() {
             match record.plan.find(name) {
                 Some(index) => drop(places.insert(index)),
-                None => unknown.push(downbeat_core::plan::Violation::new(
+                None => unknown.push(Violation::new(
                     format!("checkpoints[{i}]"),
                     format!("the plan has no subtask `{}`", name.escape_debug()),
                 )),
@@ -291,9 +355,112 @@ impl Engine {
         id: &str,
         subtask: &str,
         action: Action,
+        by: String,
+    ) -> Result<SubtaskState, Failure> {
+        let make = |task, index| Command::Review { task, index, action: action.clone(), by: by.clone() };
+        self.on_subtask(tenant, id, subtask, make).await
+    }
+
+    /// What somebody chooses at an approval; gives the state it is in then.
+    ///
+    /// # Errors
+    /// `NotFound`, `Reject` (`DigestMismatch`, `NotAnApprover`, `OptionUnknown`, `SubtaskState`), `Unavailable`.
+    pub async fn decide_subtask(
+        &self,
+        tenant: TenantNo,
+        id: &str,
+        subtask: &str,
+        decision: Decision,
+    ) -> Result<SubtaskState, Failure> {
+        let decision = Arc::new(decision);
+        let make = |task, index| Command::Decide { task, index, decision: Arc::clone(&decision) };
+        self.on_subtask(tenant, id, subtask, make).await
+    }
+
+    /// Does something with a subtask by its name. Another replica may have something else in its place meanwhile: what
+    /// is refused is tried once more with the plan as it is now.
+    async fn on_subtask(
+        &self,
+        tenant: TenantNo,
+        id: &str,
+        subtask: &str,
+        make: impl Fn(TaskNo, Index) -> Command,
     ) -> Result<SubtaskState, Failure> {
         let (task, index, _) = self.find_subtask(tenant, id, subtask).await?;
-        self.state(Command::Review { task, index, action }).await
+        let answer = self.state(make(task, index)).await;
+        let Err(Failure::Reject(Reject::SubtaskState { .. })) = &answer else { return answer };
+        let newest = self.newest(task).await?.and_then(|record| record.plan.find(subtask));
+        match newest.filter(|newest| *newest != index) {
+            Some(newest) => self.state(make(task, newest)).await,
+            None => answer,
+        }
+    }
+
+    /// Tells a task that something happened; gives whether a subtask waited for it.
+    ///
+    /// # Errors
+    /// `NotFound`, `Reject` (`TaskFinished`, `TooManySignals`), `Unavailable`.
+    pub async fn signal(&self, tenant: TenantNo, id: &str, signal: Sent) -> Result<bool, Failure> {
+        let (task, _) = self.find(tenant, id).await?;
+        match self.decide(Command::Signal { task, signal: Arc::new(signal) }).await? {
+            Reply::Signalled { taken } => Ok(taken),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn all_events(&self, task: TaskNo, count: u64) -> Result<Vec<Event>, Failure> {
+        let mut events = Vec::new();
+        while (events.len() as u64) < count {
+            let page = self.store.events(task, events.len() as u64, EVENTS_PAGE).await?;
+            if page.is_empty() {
+                break;
+            }
+            events.extend(page);
+        }
+        events.truncate(usize::try_from(count).unwrap_or(usize::MAX));
+        Ok(events)
+    }
+
+    /// What looks like a mistake in a plan that passes the check: work done twice, and agents or capabilities that
+    /// nobody ever registered.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn warnings(&self, tenant: TenantNo, drafts: &[Draft]) -> Result<Vec<Violation>, Failure> {
+        let agents: Vec<AgentDeclaration> =
+            self.store.agents(tenant).await?.into_iter().map(|seen| seen.declaration).collect();
+        Ok(lint::warnings(drafts, &agents))
+    }
+
+    /// A worker adds children to the subtask it has; gives their full ids. Once this fails as `Unavailable`, it may be
+    /// asked again: children are found by their keys.
+    ///
+    /// # Errors
+    /// `Invalid` with every problem, `Reject`, `Unavailable`.
+    pub(crate) async fn spawn(
+        &self,
+        tenant: TenantNo,
+        session: SessionNo,
+        at: LeaseAt,
+        drafts: &[Draft],
+    ) -> Result<(Verdict, Vec<String>), Failure> {
+        check::check_at("children", drafts, &[]).map_err(Failure::Invalid)?;
+        let record = self.docs.record(&*self.store, at.task).await?;
+        let Some(record) = record.filter(|record| record.tenant == tenant) else {
+            return Ok((Verdict::Stale, Vec::new()));
+        };
+        let drafts = self.guarded("children", drafts, &record.request.metadata)?;
+        let routes = self.routes_of(tenant, &drafts).await?;
+        let priority = record.plan.node(at.index).map(|node| node.priority).unwrap_or_default();
+        // Whoever adds children decides over what fails.
+        let attempts_max = self.policy.attempts_max;
+        let mut route = |spec: &RouteSpec| routes[spec];
+        let children = plan::body(priority, attempts_max, OnFailure::Fail, &drafts, &[], &mut route);
+        let command = Command::Spawn { at, session, children: Arc::new(children) };
+        match self.decide(command).await? {
+            Reply::Spawned { verdict, children } => Ok((verdict, self.ids(at.task, &children).await?)),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Sends a subtask to another agent by hand; gives its full id.
@@ -335,91 +502,29 @@ impl Engine {
         after: u64,
         limit: u32,
     ) -> Result<EventPage, Failure> {
-        let (task, record) = self.find(tenant, id).await?;
+        let (task, _) = self.find(tenant, id).await?;
         let mut events = self.store.events(task, after, limit).await?;
         events.truncate(limit as usize);
         let ended = events.is_empty() && self.has_ended(task, after).await?;
-        let page = EventPage::new(events, &record);
+        let record = self.record_naming(task, &events).await?;
+        let page = EventPage::new(events, &record, limit);
         Ok(EventPage { end: page.end || ended, ..page })
+    }
+
+    /// The plan with all the nodes that the events are about.
+    pub(crate) async fn record_naming(
+        &self,
+        task: TaskNo,
+        events: &[Event],
+    ) -> Result<Arc<PlanRecord>, Failure> {
+        let record = self.docs.record_of(&*self.store, task, EventPage::nodes_named(events)).await?;
+        record.ok_or_else(|| Failure::NotFound { what: "task", name: task.to_string() })
     }
 
     /// Whether the task is final, and its last event not above `after`.
     pub(crate) async fn has_ended(&self, task: TaskNo, after: u64) -> Result<bool, Failure> {
         let head = self.store.task(task).await?;
         Ok(head.is_some_and(|head| head.task.status.is_terminal() && head.task.events <= after))
-    }
-
-    /// All agents ever registered, by name.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub async fn agents(&self, tenant: TenantNo) -> Result<Vec<AgentView>, Failure> {
-        let seen = self.store.agents(tenant).await?;
-        let workers = self.workers(tenant).await?;
-        let live = |worker: &&WorkerView| worker.session.state != SessionState::Expired;
-        let views = seen.into_iter().map(|seen| {
-            let serving: Vec<&WorkerView> = workers
-                .iter()
-                .filter(live)
-                .filter(|w| w.session.declaration.agents.iter().any(|a| a.name == seen.declaration.name))
-                .collect();
-            let open = serving.iter().filter(|w| w.session.state == SessionState::Open);
-            let health = match (open.count(), serving.len()) {
-                (0, 0) => Health::Offline,
-                (0, _) => Health::Degraded,
-                (_, _) => Health::Healthy,
-            };
-            AgentView {
-                declaration: seen.declaration,
-                health,
-                workers: u32::try_from(serving.len()).unwrap_or(u32::MAX),
-                slots: serving.iter().map(|w| w.session.declaration.slots).sum(),
-                busy: serving.iter().map(|w| w.busy).sum(),
-                last_seen: seen.at,
-            }
-        });
-        Ok(views.collect())
-    }
-
-    /// One agent.
-    ///
-    /// # Errors
-    /// `NotFound`, `Unavailable`.
-    pub async fn agent(&self, tenant: TenantNo, name: &str) -> Result<AgentView, Failure> {
-        let found = self.agents(tenant).await?.into_iter().find(|agent| agent.declaration.name == name);
-        found.ok_or_else(|| Failure::NotFound { what: "agent", name: name.to_owned() })
-    }
-
-    /// All sessions of the tenant.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub async fn workers(&self, tenant: TenantNo) -> Result<Vec<WorkerView>, Failure> {
-        let busy: BTreeMap<SessionNo, u32> = self.store.lease_counts(tenant).await?.into_iter().collect();
-        let sessions = self.store.sessions().await?.into_iter().filter(|row| row.tenant == tenant);
-        let view =
-            |session: Session| WorkerView { busy: busy.get(&session.no).copied().unwrap_or(0), session };
-        Ok(sessions.map(view).collect())
-    }
-
-    /// One session.
-    ///
-    /// # Errors
-    /// `NotFound`, `Unavailable`.
-    pub async fn worker(&self, tenant: TenantNo, session: SessionNo) -> Result<WorkerView, Failure> {
-        let found = self.workers(tenant).await?.into_iter().find(|worker| worker.session.no == session);
-        found.ok_or_else(|| Failure::NotFound { what: "worker", name: session.to_string() })
-    }
-
-    /// Lets a worker finish what it has and go.
-    ///
-    /// # Errors
-    /// `NotFound`, `Reject(SessionUnknown)` when it is not connected, `Unavailable`.
-    pub async fn drain_worker(&self, tenant: TenantNo, session: SessionNo) -> Result<WorkerView, Failure> {
-        self.worker(tenant, session).await?;
-        self.decide(Command::DrainSession { session }).await?;
-        self.send(Input::LookAtSessions).await?;
-        self.worker(tenant, session).await
     }
 
     /// Whether the database answers.
@@ -448,16 +553,26 @@ impl Engine {
         subtask: &str,
     ) -> Result<(TaskNo, Index, Arc<PlanRecord>), Failure> {
         let (task, record) = self.find(tenant, id).await?;
+        let record = match record.plan.find(subtask) {
+            Some(_) => record,
+            None => self.newest(task).await?.unwrap_or(record),
+        };
         match record.plan.find(subtask) {
             Some(index) => Ok((task, index, record)),
             None => Err(Failure::NotFound { what: "subtask", name: subtask.to_owned() }),
         }
     }
 
+    /// The plan as it is now: it may have grown elsewhere.
+    async fn newest(&self, task: TaskNo) -> Result<Option<Arc<PlanRecord>>, Failure> {
+        let total = self.store.task(task).await?.map_or(0, |head| head.task.total);
+        Ok(self.docs.record_of(&*self.store, task, total).await?)
+    }
+
     async fn view(&self, task: TaskNo, with_outputs: bool) -> Result<TaskView, Failure> {
         let unknown = || Failure::NotFound { what: "task", name: task.to_string() };
         let head = self.store.task(task).await?.ok_or_else(unknown)?;
-        let record = self.docs.record(&*self.store, task).await?.ok_or_else(unknown)?;
+        let record = self.docs.record_of(&*self.store, task, head.task.total).await?.ok_or_else(unknown)?;
         let mut outputs = BTreeMap::new();
         if with_outputs && head.task.unfinished < head.task.total {
             let found = self.store.outputs_of(task).await?;
@@ -466,16 +581,15 @@ impl Engine {
                 .map(|o| (o.index, Delivered { body: o.body, artifacts: o.artifacts }))
                 .collect();
         }
-        let mut events = Vec::new();
-        while events.len() < head.task.events as usize {
-            let page = self.store.events(task, events.len() as u64, EVENTS_PAGE).await?;
-            if page.is_empty() {
-                break;
-            }
-            events.extend(page);
-        }
-        events.truncate(head.task.events as usize);
-        Ok(TaskView::new(head.task, head.subtasks, record, outputs, &events, self.registry.now()))
+        let notes = self.notes_of(&record).await?;
+        let events = self.all_events(task, head.task.events).await?;
+        Ok(TaskView::new(head.task, head.subtasks, record, outputs, &notes, &events, self.registry.now()))
+    }
+
+    /// What is kept of the approvals of a plan; most plans have none.
+    async fn notes_of(&self, record: &PlanRecord) -> Result<Vec<(NoteKey, Bytes)>, Failure> {
+        let asks = record.plan.nodes().iter().any(|node| matches!(node.does, Does::Approval(_)));
+        Ok(if asks { self.store.notes(record.task).await? } else { Vec::new() })
     }
 
     async fn status(&self, command: Command) -> Result<TaskStatus, Failure> {

@@ -1,6 +1,6 @@
 //! Why a request fails, whatever face it came through. Each face maps this once, in its `error.rs`.
 
-use downbeat_core::{plan::Violation, reject::Reject};
+use downbeat_core::{check::Violation, reject::Reject};
 use downbeat_store::StoreError;
 use thiserror::Error;
 

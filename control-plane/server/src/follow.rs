@@ -62,14 +62,14 @@ impl Follower {
     pub async fn next(&mut self) -> Result<EventPage, Failure> {
         loop {
             if let Some(events) = self.committed_here() {
-                return Ok(self.page(events));
+                return self.page(events).await;
             }
             if self.look {
                 let mut events = self.engine.store.events(self.task, self.after, self.limit).await?;
                 events.truncate(self.limit as usize);
                 self.look = events.len() == self.limit as usize;
                 if !events.is_empty() {
-                    return Ok(self.page(events));
+                    return self.page(events).await;
                 }
                 if self.engine.has_ended(self.task, self.after).await? {
                     return Ok(EventPage { events: Vec::new(), end: true });
@@ -92,8 +92,12 @@ impl Follower {
         }
     }
 
-    fn page(&mut self, events: Vec<Event>) -> EventPage {
-        self.after = events.last().map_or(self.after, |last| last.number);
-        EventPage::new(events, &self.record)
+    async fn page(&mut self, events: Vec<Event>) -> Result<EventPage, Failure> {
+        let after = events.last().map_or(self.after, |last| last.number);
+        if EventPage::nodes_named(&events) > self.record.plan.len() {
+            self.record = self.engine.record_naming(self.task, &events).await?;
+        }
+        self.after = after;
+        Ok(EventPage::new(events, &self.record, self.limit))
     }
 }

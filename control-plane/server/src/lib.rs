@@ -4,6 +4,7 @@
 //! something becomes a command for the `committer`, whose batch step (`replica`) asks the pure core and
 //! commits. The way out: effects, after the commit, to the sessions and to whoever waits.
 
+mod approvals;
 mod clock;
 pub mod committer;
 pub mod config;
@@ -12,6 +13,8 @@ pub mod engine;
 pub mod failure;
 pub mod follow;
 pub mod grpc;
+mod lint;
+mod past;
 pub mod planner;
 pub mod process;
 pub mod registry;

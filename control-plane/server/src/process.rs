@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use downbeat_core::id::{ReplicaNo, RouteNo};
+use downbeat_core::{
+    guard::Rule,
+    id::{ReplicaNo, RouteNo},
+};
 use downbeat_store::{Store, StoreError};
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
@@ -46,6 +49,7 @@ pub async fn assemble(
     config: Config,
     store: Arc<dyn Store>,
     planner: Arc<dyn Planner>,
+    approvals: Arc<[Rule]>,
 ) -> Result<Process, StoreError> {
     let replica = store.join().await?;
     let clock = Clock::start();
@@ -68,6 +72,7 @@ pub async fn assemble(
         planner,
         replica,
         policy: config.policy.clone(),
+        rules: approvals,
         liveness: config.liveness,
         stop: stop_faces.clone(),
     };

@@ -12,6 +12,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    approvals,
     config::Config,
     engine::Engine,
     grpc,
@@ -32,6 +33,8 @@ pub enum StartError {
     Store(#[from] StoreError),
     #[error("cannot use the planner rules: {0}")]
     Rules(String),
+    #[error("cannot use the approval rules: {0}")]
+    Approvals(String),
     #[error("cannot start the committer's thread: {0}")]
     Thread(std::io::Error),
 }
@@ -59,10 +62,14 @@ pub struct ControlPlane {
 /// [`StartError`]; nothing is left running.
 pub async fn start(config: Config, store: Arc<dyn Store>) -> Result<ControlPlane, StartError> {
     let planner = planner(&config).await?;
+    let approvals = match &config.approval_rules {
+        Some(path) => approvals::read(path).await.map_err(StartError::Approvals)?,
+        None => Arc::new([]),
+    };
     let http = bind("REST", config.http).await?;
     let grpc = bind("gRPC", config.grpc).await?;
     let Process { replica, engine, committer, ticker, listener, stop_faces, stop_committer } =
-        assemble(config, Arc::clone(&store), planner).await?;
+        assemble(config, Arc::clone(&store), planner, approvals).await?;
     let committer = run_committer(committer)?;
     let mut background = JoinSet::new();
     background.spawn(ticker);

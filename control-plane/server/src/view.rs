@@ -2,10 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use bytes::Bytes;
 use downbeat_core::{
     event::{Artifact, AttemptError, Event, What},
     id::{Index, LeaseId, TaskId},
-    plan::Node,
+    note::{Gate, NoteKey},
+    plan::{Node, Plan},
     session::AgentDeclaration,
     subtask::{Outcome, Subtask, SubtaskState},
     task::{Task, TaskStatus},
@@ -24,6 +26,8 @@ pub struct TaskView {
     pub subtasks: Vec<SubtaskView>,
     pub status_history: Vec<(TaskStatus, Time)>,
     pub metrics: Metrics,
+    /// Also show what runs again, and what belonged to it.
+    pub with_replaced: bool,
 }
 
 /// One subtask of it; its fixed part is `record.plan.nodes()[index]`.
@@ -34,6 +38,12 @@ pub struct SubtaskView {
     pub output: Delivered,
     /// Why it is where it is; empty when there is nothing to say.
     pub reason: String,
+    /// The same for programs; may be empty.
+    pub code: String,
+    /// Who decided the present state; may be empty.
+    pub by: String,
+    /// Of an approval that was asked for.
+    pub gate: Option<Gate>,
 }
 
 /// One attempt.
@@ -70,6 +80,7 @@ impl TaskView {
         rows: Vec<Subtask>,
         record: Arc<PlanRecord>,
         mut outputs: BTreeMap<Index, Delivered>,
+        notes: &[(NoteKey, Bytes)],
         events: &[Event],
         now: Time,
     ) -> TaskView {
@@ -80,14 +91,31 @@ impl TaskView {
                 attempts: Vec::new(),
                 output: outputs.remove(&index).unwrap_or_default(),
                 reason: String::new(),
+                code: String::new(),
+                by: String::new(),
+                gate: None,
             })
             .collect();
+        for (key, body) in notes {
+            if let NoteKey::Gate(index) = key
+                && let Some(sub) = subtasks.get_mut(*index as usize)
+            {
+                sub.gate = serde_json::from_slice(body).ok();
+            }
+        }
         let mut status_history = Vec::new();
         for event in events {
             fold(event, &mut subtasks, &mut status_history);
         }
-        let metrics = metrics(&task, &subtasks, now);
-        TaskView { task, record, subtasks, status_history, metrics }
+        let metrics = metrics(&task, &record.plan, &subtasks, now);
+        TaskView { task, record, subtasks, status_history, metrics, with_replaced: false }
+    }
+
+    /// What is shown, each with its place in the plan.
+    pub fn shown(&self) -> impl Iterator<Item = (usize, &SubtaskView)> {
+        let current =
+            |index: usize| Index::try_from(index).is_ok_and(|index| self.record.plan.is_current(index));
+        self.subtasks.iter().enumerate().filter(move |(index, _)| self.with_replaced || current(*index))
     }
 
     /// The fixed part of a subtask.
@@ -95,12 +123,9 @@ impl TaskView {
         &self.record.plan.nodes()[index]
     }
 
-    /// All artifacts with the index of the subtask they came from.
+    /// The artifacts of what is shown, with the index of the subtask they came from.
     pub fn artifacts(&self) -> impl Iterator<Item = (usize, &Artifact)> {
-        self.subtasks
-            .iter()
-            .enumerate()
-            .flat_map(|(i, sub)| sub.output.artifacts.iter().map(move |artifact| (i, artifact)))
+        self.shown().flat_map(|(i, sub)| sub.output.artifacts.iter().map(move |artifact| (i, artifact)))
     }
 }
 
@@ -112,7 +137,7 @@ fn fold(event: &Event, subtasks: &mut [SubtaskView], statuses: &mut Vec<(TaskSta
     let Some(sub) = event.what.index().and_then(|index| subtasks.get_mut(index as usize)) else { return };
     match &event.what {
         What::Leased { attempt, lease, worker, .. } => {
-            sub.reason.clear();
+            (sub.reason, sub.code, sub.by) = Default::default();
             sub.attempts.push(AttemptView {
                 attempt: *attempt,
                 lease: *lease,
@@ -126,28 +151,43 @@ fn fold(event: &Event, subtasks: &mut [SubtaskView], statuses: &mut Vec<(TaskSta
         What::Returned { lease, .. } => sub.attempts.retain(|attempt| attempt.lease != *lease),
         What::Ended { lease, outcome, error, reason, .. } => {
             sub.reason.clone_from(reason);
+            (sub.code, sub.by) = Default::default();
             if let Some(attempt) = sub.attempts.iter_mut().find(|attempt| attempt.lease == *lease) {
                 attempt.outcome = Some(*outcome);
                 attempt.ended_at = Some(event.at);
                 attempt.error.clone_from(error);
             }
         }
-        What::Subtask { state, reason, .. } if *state != SubtaskState::Running => {
-            sub.reason.clone_from(reason)
+        What::Subtask { state, reason, code, by, .. } if *state != SubtaskState::Running => {
+            sub.reason.clone_from(reason);
+            sub.code.clone_from(code);
+            sub.by.clone_from(by);
         }
-        What::Subtask { .. } | What::Progress { .. } | What::Task { .. } => {}
+        What::Subtask { .. }
+        | What::Progress { .. }
+        | What::Grown { .. }
+        | What::Voted { .. }
+        | What::Signalled { .. }
+        | What::Snapshot { .. }
+        | What::Task { .. } => {}
     }
 }
 
-fn metrics(task: &Task, subtasks: &[SubtaskView], now: Time) -> Metrics {
+fn metrics(task: &Task, plan: &Plan, subtasks: &[SubtaskView], now: Time) -> Metrics {
+    let current = (0..).zip(subtasks).filter(|(index, _)| plan.is_current(*index)).map(|(_, sub)| sub);
+    let (mut total, mut finished) = (0, 0);
+    for sub in current {
+        total += 1;
+        finished += u32::from(sub.row.state.is_terminal());
+    }
     let end = task.ended_at.unwrap_or(now);
     let attempts = subtasks.iter().flat_map(|sub| &sub.attempts);
     let failed = |a: &&AttemptView| matches!(a.outcome, Some(Outcome::Failed | Outcome::TimedOut));
     Metrics {
         elapsed_ms: task.started_at.map_or(0, |start| end.since_ms(start)),
         on_time: task.due_at.map(|due| end <= due),
-        total: task.total,
-        finished: task.total - task.unfinished,
+        total,
+        finished,
         attempts: u32::try_from(attempts.clone().count()).unwrap_or(u32::MAX),
         failures: u32::try_from(attempts.filter(failed).count()).unwrap_or(u32::MAX),
     }
@@ -210,11 +250,18 @@ pub struct EventPage {
 }
 
 impl EventPage {
+    /// How many nodes a plan has at least that names what these are about.
+    pub fn nodes_named(events: &[Event]) -> Index {
+        events.iter().filter_map(|event| event.what.index()).max().map_or(0, |index| index + 1)
+    }
+
     /// Events of one task, with the names of its plan.
-    pub fn new(events: Vec<Event>, record: &PlanRecord) -> EventPage {
-        let end = events
-            .last()
-            .is_some_and(|event| matches!(event.what, What::Task { status, .. } if status.is_terminal()));
+    /// The history of a task that has something run again goes on after a final event, so that only a page with room
+    /// for more says that this is the end.
+    pub fn new(events: Vec<Event>, record: &PlanRecord, limit: u32) -> EventPage {
+        let is_final =
+            |event: &Event| matches!(event.what, What::Task { status, .. } if status.is_terminal());
+        let end = events.len() < limit as usize && events.last().is_some_and(is_final);
         let named = |event: Event| {
             let node = event.what.index().and_then(|index| record.plan.node(index));
             let (subtask_id, key) = node.map(|n| (n.id.clone(), n.key.clone())).unwrap_or_default();
@@ -239,4 +286,185 @@ pub struct Executed {
     /// The plan they stand in, and the subtasks that nobody can do now.
     pub record: Arc<PlanRecord>,
     pub blocked: Vec<Index>,
+}
+
+#[cfg(test)]
+mod tests {
+    use downbeat_core::{
+        command::Request,
+        draft::{Approval, Approvers, Choice, Does, Draft, Then},
+        id::{RouteNo, TaskNo, TenantNo},
+        task::{Mode, Priority},
+    };
+    use downbeat_proto::v1 as pb;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::wire::{answer, proto};
+
+    /// `a`, a group `g` of `x`, and the approval `ok`; then all but `ok` ran again.
+    fn plan() -> Plan {
+        let work = |key: &str| Draft { key: key.into(), agent: "x".into(), ..Draft::default() };
+        let level = |name: &str| Approvers { names: vec![name.into()], roles: Vec::new() };
+        let approval = Approval {
+            message: "Ship?".into(),
+            approvers: vec![level("ann"), level("bo"), level("cy")],
+            quorum: 1,
+            options: vec![Choice { name: "ship".into(), then: Then::Complete }],
+            timeout_seconds: Some(60),
+            on_timeout: Default::default(),
+        };
+        let drafts = [
+            work("a"),
+            Draft { does: Does::Group(vec![work("x")]), key: "g".into(), ..Draft::default() },
+            Draft { does: Does::Approval(approval), key: "ok".into(), ..Draft::default() },
+        ];
+        let mut plan = Plan::build("t", Priority::Normal, 3, &drafts, |_| RouteNo(1));
+        let like =
+            |index: Index, key: &str| Node { key: key.into(), ..plan.node(index).expect("is there").clone() };
+        let nodes = vec![
+            Node { parent: Some(1), ..like(0, "g.x") },
+            Node { replaces: Some(0), ..like(0, "a") },
+            Node { replaces: Some(1), ..like(1, "g") },
+            Node { parent: Some(5), nth: Some(2), when: Some("true".into()), ..like(0, "g.x") },
+        ];
+        plan.grow("t", nodes);
+        plan
+    }
+
+    fn view(events: &[What]) -> TaskView {
+        let plan = plan();
+        let row = Subtask {
+            state: SubtaskState::Pending,
+            route: RouteNo(1),
+            priority: Priority::Normal,
+            pending: 0,
+            failed: 0,
+            skipped: 0,
+            failures: 0,
+            attempts: 0,
+            losses: 0,
+            held: false,
+            waived: false,
+            queued: None,
+            lease: None,
+            session: None,
+            outcome: None,
+            wake_at: None,
+            since: Time(0),
+        };
+        let rows = vec![row; plan.nodes().len()];
+        let total = plan.len();
+        let task = Task {
+            no: TaskNo(1),
+            tenant: TenantNo::DEFAULT,
+            id: "t".into(),
+            digest: [0; 32],
+            status: TaskStatus::Running,
+            mode: Mode::Auto,
+            priority: Priority::Normal,
+            total,
+            unfinished: total,
+            failed: 0,
+            in_review: 0,
+            asking: 0,
+            events: 0,
+            created_at: Time(0),
+            started_at: None,
+            ended_at: None,
+            deadline: None,
+            stopped_at: None,
+            due_at: None,
+            wake_at: None,
+            reason: String::new(),
+        };
+        let request = Request::default();
+        let record = PlanRecord {
+            task: task.no,
+            tenant: task.tenant,
+            id: task.id.clone(),
+            request,
+            plan: Arc::new(plan),
+        };
+        let gate = r#"{"digest":"d1","level":1,"votes":[{"by":"ann","option":"ship","at":5}]}"#;
+        let notes = [(NoteKey::Gate(2), Bytes::from_static(gate.as_bytes()))];
+        let event = |(number, what): (u64, &What)| Event { number, at: Time(0), what: what.clone() };
+        let events: Vec<Event> = (1..).zip(events).map(event).collect();
+        TaskView::new(task, rows, Arc::new(record), BTreeMap::new(), &notes, &events, Time(0))
+    }
+
+    fn printed(view: &TaskView) -> (Vec<pb::Subtask>, Vec<Value>) {
+        let json = serde_json::to_value(answer::Task::new(view, false)).expect("prints");
+        (proto::task(view).subtasks, json["subtasks"].as_array().cloned().expect("a list"))
+    }
+
+    #[test]
+    fn what_ran_again_is_shown_only_to_who_asks() {
+        let mut view = view(&[]);
+        let keys = |view: &TaskView| -> Vec<String> {
+            view.shown().map(|(index, _)| view.node(index).id.clone()).collect()
+        };
+        assert_eq!(keys(&view), ["ok::t::1", "x::t::3", "g::t::2", "x::t::4"]);
+        assert_eq!((view.metrics.total, view.metrics.finished), (4, 0));
+        view.with_replaced = true;
+        assert_eq!(keys(&view).len(), 7);
+        let (proto, json) = printed(&view);
+        let replaced: Vec<bool> = proto.iter().map(|sub| sub.replaced).collect();
+        assert_eq!(replaced, [true, true, false, false, false, false, false]);
+        assert_eq!(json.iter().map(|sub| sub["replaced"] == true).collect::<Vec<_>>(), replaced);
+    }
+
+    #[test]
+    fn what_belongs_to_a_group_says_so_on_both_faces() {
+        let (proto, json) = printed(&view(&[]));
+        let (part, shown) = (&proto[3], &json[3]);
+        assert_eq!((part.parent.as_str(), part.when.as_str(), part.nth), ("g::t::2", "true", Some(2)));
+        assert_eq!(
+            (&shown["parent"], &shown["when"], &shown["nth"]),
+            (&json!("g::t::2"), &json!("true"), &json!(2))
+        );
+        assert_eq!((proto[2].replaces.as_str(), &json[2]["replaces"]), ("g::t::1", &json!("g::t::1")));
+        assert_eq!((proto[2].kind(), &json[2]["kind"]), (pb::SubtaskKind::Group, &json!("group")));
+        assert_eq!(
+            (proto[2].run_if(), &json[2]["run_if"]),
+            (pb::RunIf::AllSucceeded, &json!("all_succeeded"))
+        );
+    }
+
+    #[test]
+    fn a_gate_shows_who_is_asked_by_now() {
+        let (proto, json) = printed(&view(&[]));
+        let gate = proto[0].gate.as_ref().expect("an approval that was asked for");
+        let asked: Vec<&str> =
+            gate.approvers.iter().flat_map(|level| &level.names).map(String::as_str).collect();
+        assert_eq!((gate.digest.as_str(), asked), ("d1", vec!["ann", "bo"]));
+        assert_eq!((gate.votes[0].by.as_str(), gate.votes[0].at_ms), ("ann", 5));
+        let expected = json!({
+            "digest": "d1", "message": "Ship?", "quorum": 1,
+            "approvers": [{"names": ["ann"], "roles": []}, {"names": ["bo"], "roles": []}],
+            "options": [{"name": "ship", "then": "complete"}],
+            "votes": [{"by": "ann", "option": "ship", "comment": "", "at": "1970-01-01T00:00:00.005Z"}],
+        });
+        assert_eq!(json[0]["gate"], expected);
+        assert!(proto[1].gate.is_none() && json[1]["gate"].is_null());
+    }
+
+    #[test]
+    fn the_newest_event_says_why_and_who() {
+        let entered = |state, reason: &str, code: &str, by: &str| What::Subtask {
+            index: 3,
+            state,
+            reason: reason.into(),
+            code: code.into(),
+            by: by.into(),
+        };
+        let skipped = entered(SubtaskState::Skipped, "no need", "CONDITION_FALSE", "ann");
+        let vote = What::Voted { index: 3, option: "ship".into(), by: "bo".into(), comment: String::new() };
+        let mut view = view(&[skipped, vote, entered(SubtaskState::Running, "", "", "")]);
+        view.with_replaced = true;
+        let (proto, json) = printed(&view);
+        let said = (proto[3].reason.as_str(), proto[3].code.as_str(), proto[3].by.as_str());
+        assert_eq!(said, ("no need", "CONDITION_FALSE", "ann"));
+        assert_eq!((&json[3]["code"], &json[3]["by"]), (&json!("CONDITION_FALSE"), &json!("ann")));
+    }
 }

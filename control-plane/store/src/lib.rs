@@ -12,10 +12,12 @@ pub mod query;
 mod rows;
 pub mod sqlite;
 
+use bytes::Bytes;
 use downbeat_core::{
     effect::Queued,
     event::Event,
     id::{Index, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
+    note::NoteKey,
     plan::RouteSpec,
     reads::Reads,
     rows::{AgentSeen, Changes, Output},
@@ -30,6 +32,7 @@ pub use crate::{
     query::{
         Due, Leased, ListTasks, Loaded, Places, PlanRecord, Route, TaskPage, TaskRecord, TaskSummary, Tick,
     },
+    rows::context,
     sqlite::{Clock, SqliteStore},
 };
 
@@ -42,8 +45,9 @@ pub trait Writer: Send {
     /// that wrote any of them. Either all are locked until the end of the batch, or they are what was seen last
     /// and [`commit`](Writer::commit) proves that they still are. Rows that do not exist are left out, and so
     /// may be those asked for by name: the commit proves that they are free; hinted
-    /// subtasks whose task is locked elsewhere too. Plans are not loaded, and a session that is only a seat
-    /// comes without its declaration.
+    /// subtasks whose task is locked elsewhere too. Of a note that does not exist the rows say so. Where `reads` wants
+    /// notes, sessions or locks, everything is locked. Plans and outputs are not loaded, and a session that is only a
+    /// seat comes without its declaration.
     ///
     /// # Errors
     /// See [`StoreError`]. After any error the writer has no open transaction.
@@ -101,7 +105,7 @@ pub trait Store: Send + Sync + 'static {
     /// The number of a tenant's task.
     fn find_task<'a>(&'a self, tenant: TenantNo, id: &'a str) -> BoxFuture<'a, Result<Option<TaskNo>>>;
 
-    /// Plans and requests; unknown numbers are left out.
+    /// Plans, as far as they have grown, and requests; unknown numbers are left out.
     fn plans<'a>(&'a self, tasks: &'a [TaskNo]) -> BoxFuture<'a, Result<Vec<PlanRecord>>>;
 
     /// A task and all its subtasks, from one snapshot.
@@ -115,6 +119,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// All outputs of a task.
     fn outputs_of(&self, task: TaskNo) -> BoxFuture<'_, Result<Vec<Output>>>;
+
+    /// All notes of a task, by their keys.
+    fn notes(&self, task: TaskNo) -> BoxFuture<'_, Result<Vec<(NoteKey, Bytes)>>>;
 
     /// Events with a number above `after`, at most about `limit` (whole batches are not cut short of it).
     fn events(&self, task: TaskNo, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Event>>>;

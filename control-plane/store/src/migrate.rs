@@ -31,9 +31,9 @@ macro_rules! migrations {
 }
 
 /// The schema of Postgres, oldest step first.
-pub const POSTGRES: &[Migration] = migrations!("postgres": 1 "0001_foundation");
+pub const POSTGRES: &[Migration] = migrations!("postgres": 1 "0001_foundation" 2 "0002_graph");
 /// The schema of SQLite, oldest step first.
-pub const SQLITE: &[Migration] = migrations!("sqlite": 1 "0001_foundation");
+pub const SQLITE: &[Migration] = migrations!("sqlite": 1 "0001_foundation" 2 "0002_graph");
 
 impl Migration {
     /// Blake3 of the SQL, in hex.

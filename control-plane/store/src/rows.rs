@@ -7,7 +7,8 @@ use bytes::Bytes;
 use downbeat_core::{
     command::Request,
     event::{Artifact, Event},
-    id::{Index, LeaseAt, LeaseId, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
+    id::{Index, LeaseAt, LeaseId, ReplicaNo, RouteNo, SessionNo, TaskId, TaskNo, TenantNo},
+    note::NoteKey,
     plan::{Node, Plan, RouteSpec},
     rows::{AgentSeen, History, Output},
     session::{Session, SessionState, WorkerDeclaration},
@@ -61,7 +62,7 @@ impl dyn Cells + '_ {
     }
 }
 
-/// `no, tenant, id, digest, status, mode, priority, total, unfinished, failed, in_review, events,
+/// `no, tenant, id, digest, status, mode, priority, total, unfinished, failed, in_review, asking, events,
 /// created_at, started_at, ended_at, deadline, stopped_at, due_at, wake_at, reason`
 pub(crate) fn task(cells: &mut dyn Cells) -> Result<Task> {
     Ok(Task {
@@ -76,6 +77,7 @@ pub(crate) fn task(cells: &mut dyn Cells) -> Result<Task> {
         unfinished: cells.number()?,
         failed: cells.number()?,
         in_review: cells.number()?,
+        asking: cells.number()?,
         events: cells.number()?,
         created_at: Time(cells.long()?),
         started_at: cells.time()?,
@@ -92,8 +94,8 @@ fn mode_from_number(number: u8) -> Option<Mode> {
     [Mode::Auto, Mode::Manual].into_iter().find(|mode| *mode as u8 == number)
 }
 
-/// `task_no, idx, state, route, priority, pending, failures, attempts, losses, held, queued, lease,
-/// session_no, outcome, wake_at, since`
+/// `task_no, idx, state, route, priority, pending, failed, skipped, failures, attempts, losses, held, waived,
+/// queued, lease, session_no, outcome, wake_at, since`
 pub(crate) fn subtask(cells: &mut dyn Cells) -> Result<(TaskNo, Index, Subtask)> {
     let (task, index) = place(cells)?;
     Ok((task, index, row(cells)?))
@@ -111,10 +113,13 @@ fn row(cells: &mut dyn Cells) -> Result<Subtask> {
         route: RouteNo(cells.long()?),
         priority: cells.state(Priority::from_number)?,
         pending: cells.number()?,
+        failed: cells.number()?,
+        skipped: cells.number()?,
         failures: cells.number()?,
         attempts: cells.number()?,
         losses: cells.number()?,
         held: cells.long()? != 0,
+        waived: cells.long()? != 0,
         queued: cells.integer()?,
         lease: cells.integer()?.map(LeaseId),
         session: cells.integer()?.map(SessionNo),
@@ -172,16 +177,65 @@ pub(crate) fn route(cells: &mut dyn Cells) -> Result<Route> {
     })
 }
 
-/// `task_no, tenant, id, title, request, nodes`
-pub(crate) fn plan(cells: &mut dyn Cells) -> Result<PlanRecord> {
-    let (task, tenant, id) = (TaskNo(cells.long()?), TenantNo(cells.number()?), cells.text()?);
-    let title = cells.text()?;
-    let words: Words<'_> = decode(&cells.bytes()?)?;
-    let metadata =
-        words.metadata.map_or_else(Bytes::new, |json| Bytes::from(String::from(Box::<str>::from(json))));
-    let request = Request { title, description: words.description.into_owned(), metadata };
-    let nodes: Vec<Node> = decode(&cells.bytes()?)?;
-    Ok(PlanRecord { task, tenant, id, request, plan: Arc::new(Plan::from_nodes(nodes)) })
+/// A plan that is being read, part by part.
+pub(crate) struct PlanParts {
+    task: TaskNo,
+    tenant: TenantNo,
+    id: TaskId,
+    request: Request,
+    context: Bytes,
+    nodes: Vec<Node>,
+}
+
+/// `task_no, first, tenant, id, title, request, nodes`; `first` is null where a plan begins. What follows adds to it
+/// and has nothing of its own but the nodes.
+pub(crate) fn plan_part(cells: &mut dyn Cells, into: &mut Vec<PlanParts>) -> Result<()> {
+    let (task, first) = (TaskNo(cells.long()?), cells.integer()?);
+    let (tenant, id, title) = (TenantNo(cells.number()?), cells.text()?, cells.text()?);
+    let (request, nodes) = (cells.bytes()?, cells.bytes()?);
+    let nodes: Vec<Node> = decode(&nodes)?;
+    let Some(first) = first else {
+        let words: Words<'_> = decode(&request)?;
+        let metadata =
+            words.metadata.map_or_else(Bytes::new, |json| Bytes::from(String::from(Box::<str>::from(json))));
+        let context = context(&metadata);
+        let request = Request { title, description: words.description.into_owned(), metadata };
+        into.push(PlanParts { task, tenant, id, request, context, nodes });
+        return Ok(());
+    };
+    let begun = into.last_mut().filter(|begun| begun.task == task && begun.nodes.len() as i64 == first);
+    let begun = begun.ok_or_else(|| StoreError::Corrupt(format!("the plan of task {task} has a gap")))?;
+    begun.nodes.extend(nodes);
+    Ok(())
+}
+
+/// Plans, from all their parts.
+pub(crate) fn plans(parts: Vec<PlanParts>) -> Vec<PlanRecord> {
+    let whole = |PlanParts { task, tenant, id, request, context, nodes }| {
+        let plan = Arc::new(Plan::from_nodes(nodes).with_context(context));
+        PlanRecord { task, tenant, id, request, plan }
+    };
+    parts.into_iter().map(whole).collect()
+}
+
+/// What a request's metadata gives the task as its context: the JSON value at `context`, or nothing.
+pub fn context(metadata: &[u8]) -> Bytes {
+    #[derive(Deserialize)]
+    struct Seed<'a> {
+        #[serde(borrow)]
+        context: Option<&'a RawValue>,
+    }
+    let seed = serde_json::from_slice::<Seed<'_>>(metadata).ok().and_then(|seed| seed.context);
+    seed.map_or_else(Bytes::new, |context| Bytes::copy_from_slice(context.get().as_bytes()))
+}
+
+/// `task_no, kind, place, body`
+pub(crate) fn note(cells: &mut dyn Cells) -> Result<(TaskNo, NoteKey, Bytes)> {
+    let task = TaskNo(cells.long()?);
+    let (kind, place) = (cells.number()?, cells.number()?);
+    let key = NoteKey::from_numbers(kind, place)
+        .ok_or_else(|| StoreError::Corrupt(format!("{kind} is no known kind of note")))?;
+    Ok((task, key, Bytes::from(cells.bytes()?)))
 }
 
 /// `no, id, title, priority, status, total, unfinished, created_at, started_at, ended_at`

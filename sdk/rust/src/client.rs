@@ -82,6 +82,8 @@ impl Retry {
 #[derive(Debug, Clone)]
 pub struct Client {
     shared: Arc<Shared>,
+    /// Who decides, where a call does not say it itself; may be empty.
+    by: Arc<str>,
 }
 
 #[derive(Debug)]
@@ -166,7 +168,8 @@ impl ClientBuilder {
             peers[at].channel = channel;
         }
         let deadline = self.deadline.unwrap_or(DEADLINE_DEFAULT);
-        Client { shared: Arc::new(Shared { peers, preferred, deadline, retry: self.retry }) }
+        let shared = Arc::new(Shared { peers, preferred, deadline, retry: self.retry });
+        Client { shared, by: Arc::from("") }
     }
 }
 
@@ -184,8 +187,35 @@ impl Client {
         ClientBuilder::default()
     }
 
+    /// The same handle, for somebody: what it decides, signals or runs again is said to be by them. Nobody checks
+    /// that; it is for the history, and for approvals that name who may decide.
+    ///
+    /// ```no_run
+    /// # async fn example(client: downbeat_sdk::Client) -> Result<(), downbeat_sdk::Error> {
+    /// client.by("ada").skip_subtask("release-42", "docs", "written by hand").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn by(&self, name: impl Into<Arc<str>>) -> Self {
+        Self { shared: Arc::clone(&self.shared), by: name.into() }
+    }
+
+    /// `by` itself, or who this handle is for.
+    fn or_by(&self, by: String) -> String {
+        if by.is_empty() { self.by.to_string() } else { by }
+    }
+
     /// Sends one unary call, again where that may help, until the deadline.
     async fn call<Q, A, Send, Sent>(&self, request: Q, send: Send) -> Result<A, Error>
+    where
+        Q: Message + Clone,
+        Send: Fn(Channel, Request<Q>) -> Sent,
+        Sent: Future<Output = Result<Response<A>, Status>>,
+    {
+        self.call_with(&self.shared.retry, request, send).await
+    }
+
+    async fn call_with<Q, A, Send, Sent>(&self, retry: &Retry, request: Q, send: Send) -> Result<A, Error>
     where
         Q: Message + Clone,
         Send: Fn(Channel, Request<Q>) -> Sent,
@@ -195,7 +225,7 @@ impl Client {
         if size > REQUEST_BYTES_MAX {
             return Err(Error::TooLarge { what: "the request", limit: REQUEST_BYTES_MAX, size });
         }
-        let Shared { deadline, retry, .. } = &*self.shared;
+        let deadline = &self.shared.deadline;
         let started = Instant::now();
         let attempt = || async {
             let (at, peer) = self.preferred();

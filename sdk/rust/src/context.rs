@@ -1,6 +1,8 @@
-//! What a handler sees of its attempt: the brief, progress, cancellation, outputs of dependencies.
+//! What a handler sees of its attempt: the brief, progress, cancellation, outputs of dependencies and children; and how
+//! it adds children.
 //!
-//! Nothing here waits for the control plane, except for outputs that were too large for the brief.
+//! Nothing here waits for the control plane, except for outputs that were too large for the brief, and for children to
+//! be added.
 
 use std::{
     fmt,
@@ -9,14 +11,30 @@ use std::{
 };
 
 use bytes::Bytes;
+use prost::Message;
 use serde::de::DeserializeOwned;
+use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Artifact, HandlerError,
-    proto::{Brief, Dependency},
-    worker::{MESSAGE_BYTES_MAX, Shared, truncate},
+    Artifact, Error, HandlerError, REQUEST_BYTES_MAX, Subtask,
+    proto::{Brief, Dependency, PlannedSubtask},
+    worker::{MESSAGE_BYTES_MAX, Shared, SpawnCall, SpawnReply, Spawned, truncate},
 };
+
+/// Bytes of children that are added at once: a request, less what is around them in the message.
+const CHILDREN_BYTES_MAX: usize = REQUEST_BYTES_MAX - 256 * 1024;
+
+/// What an output is of, for errors.
+struct What {
+    name: &'static str,
+    unknown: &'static str,
+    unavailable: &'static str,
+}
+
+const DEPENDENCY: What =
+    What { name: "direct dependency", unknown: "UNKNOWN_DEPENDENCY", unavailable: "DEPENDENCY_UNAVAILABLE" };
+const CHILD: What = What { name: "child", unknown: "UNKNOWN_CHILD", unavailable: "CHILD_UNAVAILABLE" };
 
 /// Why an attempt shall stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +90,8 @@ struct Attempt {
     output_bytes_max: usize,
     cancellation: Arc<Cancellation>,
     artifacts: Mutex<Vec<Artifact>>,
+    /// One request to add children at a time.
+    spawning: Arc<Semaphore>,
     shared: Arc<Shared>,
 }
 
@@ -97,8 +117,9 @@ impl Context {
         cancellation: Arc<Cancellation>,
         shared: Arc<Shared>,
     ) -> Self {
-        let artifacts = Mutex::default();
-        Self { attempt: Arc::new(Attempt { brief, output_bytes_max, cancellation, artifacts, shared }) }
+        let (artifacts, spawning) = (Mutex::default(), Arc::new(Semaphore::new(1)));
+        let attempt = Attempt { brief, output_bytes_max, cancellation, artifacts, spawning, shared };
+        Self { attempt: Arc::new(attempt) }
     }
 
     /// Everything that was handed over, as it came.
@@ -166,23 +187,104 @@ impl Context {
     /// # Errors
     /// `UNKNOWN_DEPENDENCY`, not retryable, or `DEPENDENCY_UNAVAILABLE`, retryable.
     pub async fn dependency_output(&self, key: &str) -> Result<Bytes, HandlerError> {
-        let Some(dependency) = self.brief().dependencies.iter().find(|dependency| dependency.key == key)
-        else {
-            let known: Vec<&str> = self.brief().dependencies.iter().map(|d| d.key.as_str()).collect();
-            let message = format!("no direct dependency {key:?}; there are {known:?}");
-            return Err(HandlerError::fatal("UNKNOWN_DEPENDENCY", message));
+        self.output_of(&DEPENDENCY, &self.brief().dependencies, key).await
+    }
+
+    /// The element of the map that this subtask belongs to, of several the innermost; `null` when it belongs to none.
+    ///
+    /// # Errors
+    /// `INVALID_ITEM`, not retryable, when it has another shape than `T`.
+    pub fn item<T: DeserializeOwned>(&self) -> Result<T, HandlerError> {
+        parse("INVALID_ITEM", "the item", &self.brief().item)
+    }
+
+    /// Which element of a map (from 0) or round of a loop (from 1) this subtask belongs to, of several the innermost.
+    pub fn nth(&self) -> Option<u32> {
+        self.brief().nth
+    }
+
+    /// What was added to this subtask before, in an earlier attempt or before it suspended, with how those ended. Empty
+    /// in the first attempt. Outputs may have been too large to be handed over; [`Context::child`] fetches them.
+    pub fn children(&self) -> &[Dependency] {
+        &self.brief().children
+    }
+
+    /// The output of a child, fetched first when it was too large for the brief.
+    ///
+    /// # Errors
+    /// `UNKNOWN_CHILD` or `INVALID_CHILD`, not retryable, when there is none of this key, or when its output has another
+    /// shape than `T` (that of a child that failed is `null`). `CHILD_UNAVAILABLE`, retryable, when it cannot be fetched.
+    pub async fn child<T: DeserializeOwned>(&self, key: &str) -> Result<T, HandlerError> {
+        let output = self.child_output(key).await?;
+        parse("INVALID_CHILD", &format!("the output of child {key:?}"), &output)
+    }
+
+    /// The JSON text of a child's output; empty means `null`. Otherwise as [`Context::child`].
+    ///
+    /// # Errors
+    /// `UNKNOWN_CHILD`, not retryable, or `CHILD_UNAVAILABLE`, retryable.
+    pub async fn child_output(&self, key: &str) -> Result<Bytes, HandlerError> {
+        self.output_of(&CHILD, &self.brief().children, key).await
+    }
+
+    /// Adds children to this subtask, and waits until they are durable; answers with their ids, in their order. They may
+    /// depend on each other. The subtask is completed only when they have ended; to look at what they delivered, return
+    /// [`Output::suspend`](crate::Output::suspend) and be called again.
+    ///
+    /// May be called again with the same children, also by a later attempt: they are found by their keys. Of several
+    /// calls at the same time one goes after the other.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`] when the attempt shall stop, or its lease went to somebody else. [`Error::SpawnRefused`] when
+    /// they are not valid, too many, or another child has one of their keys. [`Error::InvalidJson`] or
+    /// [`Error::TooLarge`] before anything is sent.
+    pub async fn spawn(&self, children: Vec<Subtask>) -> Result<Vec<String>, Error> {
+        let children: Vec<PlannedSubtask> =
+            children.into_iter().map(Subtask::into_message).collect::<Result<_, _>>()?;
+        let size: usize = children.iter().map(Message::encoded_len).sum();
+        if size > CHILDREN_BYTES_MAX {
+            return Err(Error::TooLarge {
+                what: "the request to add children",
+                limit: CHILDREN_BYTES_MAX,
+                size,
+            });
+        }
+        let spawned = async {
+            let turn = Arc::clone(&self.attempt.spawning).acquire_owned().await.ok()?;
+            let (answer, answered) = oneshot::channel();
+            let reply = SpawnReply { answer, _turn: turn };
+            let call = SpawnCall { lease_id: self.lease_id(), children, reply };
+            self.attempt.shared.spawns.send(call).await.ok()?;
+            answered.await.ok()
         };
-        let Dependency { omitted: true, subtask_id, .. } = dependency else {
-            return Ok(dependency.output.clone());
+        let answer = tokio::select! {
+            // What is known counts, even if it shall stop.
+            biased;
+            answer = spawned => answer.unwrap_or(Spawned::LeaseLost),
+            () = self.cancelled() => Spawned::LeaseLost,
         };
-        let unavailable = |error: crate::Error| {
-            HandlerError::retryable(
-                "DEPENDENCY_UNAVAILABLE",
-                format!("cannot fetch the output of dependency {key:?}: {error}"),
-            )
+        match answer {
+            Spawned::Added(subtask_ids) => Ok(subtask_ids),
+            Spawned::LeaseLost => Err(Error::LeaseLost),
+            Spawned::Refused(message) => Err(Error::SpawnRefused { message }),
+        }
+    }
+
+    async fn output_of(&self, what: &What, among: &[Dependency], key: &str) -> Result<Bytes, HandlerError> {
+        let What { name, unknown, unavailable } = what;
+        let Some(found) = among.iter().find(|one| one.key == key) else {
+            let known: Vec<&str> = among.iter().map(|one| one.key.as_str()).collect();
+            return Err(HandlerError::fatal(*unknown, format!("no {name} {key:?}; there are {known:?}")));
+        };
+        if !found.omitted {
+            return Ok(found.output.clone());
+        }
+        let failed = |error: Error| {
+            let message = format!("cannot fetch the output of {name} {key:?}: {error}");
+            HandlerError::retryable(*unavailable, message)
         };
         let client = self.attempt.shared.client();
-        let answer = client.output(&self.brief().task_id, subtask_id).await.map_err(unavailable)?;
+        let answer = client.output(&self.brief().task_id, &found.subtask_id).await.map_err(failed)?;
         Ok(answer.output)
     }
 

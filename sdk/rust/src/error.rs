@@ -70,6 +70,21 @@ pub enum Error {
         /// What serde_json said.
         source: serde_json::Error,
     },
+    /// A task, plan or subtask, written as a document, that does not have its shape.
+    #[error("{} problem(s) with the document{}", .fields.len(), listed(.fields))]
+    InvalidDocument {
+        /// What does not fit; never empty.
+        fields: Vec<FieldViolation>,
+    },
+    /// The attempt shall stop, or its lease is no longer its own: what it asked for counts for nothing.
+    #[error("the lease of this attempt is lost, or it shall stop")]
+    LeaseLost,
+    /// The control plane does not add these children.
+    #[error("the control plane refused the children: {message}")]
+    SpawnRefused {
+        /// What was expected and what came.
+        message: String,
+    },
     /// A worker that cannot be built as declared.
     #[error("invalid worker: {problem}")]
     InvalidWorker {
@@ -173,13 +188,16 @@ impl Error {
 /// The text of a rejection: what the server said, then every field it did not like.
 fn rejection(code: &Code, reason: &str, message: &str, fields: &[FieldViolation]) -> String {
     let mut text = if message.is_empty() { code.description().to_lowercase() } else { message.to_owned() };
-    for FieldViolation { field, issue } in fields {
-        text.push_str(&format!("; {field}: {issue}"));
-    }
+    text.push_str(&listed(fields));
     if !reason.is_empty() {
         text.push_str(&format!(" ({reason})"));
     }
     text
+}
+
+/// `; field: issue` for each.
+fn listed(fields: &[FieldViolation]) -> String {
+    fields.iter().map(|FieldViolation { field, issue }| format!("; {field}: {issue}")).collect()
 }
 
 /// The innermost cause says what happened ("connection refused"); what is around it only names layers.

@@ -42,8 +42,13 @@
 //! # }
 //! ```
 //!
+//! # Let work decide what follows
+//! A plan may wait for people, signals and times, and grow: [`Subtask::approval`], [`Subtask::signal`],
+//! [`Subtask::timer`], [`Subtask::group`], [`Subtask::map`], [`Subtask::repeat`]. A handler may add children to its own
+//! subtask ([`Context::spawn`]) and be called again when they have ended ([`Output::suspend`]).
+//!
 //! # What holds
-//! - Every call may be sent twice; the client retries what may pass.
+//! - Every call may be sent twice, and the client retries what may pass; only [`Client::rerun`] is sent once.
 //! - An attempt runs under a *lease*. Its id only ever grows ([`Context::lease_id`]): use it to fence side effects.
 //! - A worker that loses its connection keeps its attempts and takes its session up again. Results are sent until
 //!   the control plane has them.
@@ -73,7 +78,10 @@ pub use self::{
     },
     context::{CancelReason, Context},
     error::{Error, FieldViolation},
-    request::{ExecuteTask, ListAgents, ListTasks, Plan, SubmitTask, Subtask},
+    request::{
+        Approval, Approvers, Backoff, Compensation, DecideSubtask, ExecuteTask, ForkTask, ListAgents,
+        ListTasks, Loop, Map, Plan, RerunTask, SignalGate, SignalTask, SubmitTask, Subtask, Timer,
+    },
     worker::{
         Agent, Artifact, CANCEL_GRACE_DEFAULT, DRAIN_TIMEOUT_DEFAULT, Ended, Handler, HandlerError, Output,
         SLOTS_DEFAULT, SLOTS_MAX, Worker, WorkerBuilder,

@@ -1,14 +1,25 @@
-//! Builders for what a client asks: tasks and their plans, executions, filters.
+//! Builders for what a client asks: tasks, executions, decisions, signals, repetitions, filters. Plans have a file of
+//! their own, and so have their documents.
 //!
 //! They only put messages together; every rule about plans is checked by the control plane. A value that
 //! cannot be written as JSON is remembered and reported when the request is sent, so that a chain of calls
 //! needs no `?` inside.
+
+mod document;
+mod gate;
+mod group;
+mod plan;
 
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use serde::Serialize;
 
+pub use self::{
+    gate::{Approval, Approvers, SignalGate, Timer},
+    group::{Loop, Map},
+    plan::{Backoff, Compensation, Plan, Subtask},
+};
 use crate::{
     Error,
     proto::{self, AgentHealth, ExecutionMode, Priority, TaskStatus},
@@ -69,15 +80,16 @@ impl SubmitTask {
 
     /// The explicit plan. Without one the planner decomposes the request.
     pub fn plan(mut self, plan: Plan) -> Self {
-        self.problem = self.problem.or(plan.problem);
-        self.request.plan = Some(plan.plan);
+        match plan.into_message() {
+            Ok(plan) => self.request.plan = Some(plan),
+            Err(problem) => self.problem = self.problem.or(Some(problem)),
+        }
         self
     }
 
     /// When the task fails if it has not ended. Rounded down to milliseconds.
     pub fn deadline(mut self, deadline: SystemTime) -> Self {
-        let since_epoch = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.request.deadline_ms = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
+        self.request.deadline_ms = millis(deadline);
         self
     }
 
@@ -99,96 +111,6 @@ impl SubmitTask {
 impl From<proto::SubmitTaskRequest> for SubmitTask {
     fn from(request: proto::SubmitTaskRequest) -> Self {
         Self { request, problem: None }
-    }
-}
-
-/// The task graph: subtasks and what they depend on.
-#[derive(Debug, Default)]
-#[must_use = "a plan does nothing until it is submitted with a task"]
-pub struct Plan {
-    plan: proto::Plan,
-    problem: Option<Error>,
-}
-
-impl Plan {
-    /// A plan without subtasks.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds a subtask.
-    pub fn subtask(mut self, subtask: Subtask) -> Self {
-        self.problem = self.problem.or(subtask.problem);
-        self.plan.subtasks.push(subtask.subtask);
-        self
-    }
-
-    /// Adds subtasks.
-    pub fn subtasks(self, subtasks: impl IntoIterator<Item = Subtask>) -> Self {
-        subtasks.into_iter().fold(self, Self::subtask)
-    }
-}
-
-/// One node of a plan.
-#[derive(Debug)]
-#[must_use = "a subtask does nothing until it is part of a plan"]
-pub struct Subtask {
-    subtask: proto::PlannedSubtask,
-    problem: Option<Error>,
-}
-
-impl Subtask {
-    /// A subtask with a key that is unique in the plan: `[A-Za-z0-9][A-Za-z0-9._-]*`.
-    pub fn new(key: impl Into<String>) -> Self {
-        let subtask = proto::PlannedSubtask { key: key.into(), ..Default::default() };
-        Self { subtask, problem: None }
-    }
-
-    /// The agent that shall do it. Without one, any agent with the capabilities may.
-    pub fn agent(mut self, agent: impl Into<String>) -> Self {
-        self.subtask.agent = agent.into();
-        self
-    }
-
-    /// Adds a capability that the agent must have declared.
-    pub fn capability(mut self, capability: impl Into<String>) -> Self {
-        self.subtask.capabilities.push(capability.into());
-        self
-    }
-
-    /// Adds keys of subtasks that have to finish first. Their outputs are handed to this one.
-    pub fn depends_on<K: Into<String>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
-        self.subtask.depends_on.extend(keys.into_iter().map(Into::into));
-        self
-    }
-
-    /// The input. Without one it is `null`.
-    pub fn input<T: Serialize + ?Sized>(mut self, input: &T) -> Self {
-        match json(&format!("the input of subtask {:?}", self.subtask.key), input) {
-            Ok(input) => self.subtask.input = input,
-            Err(problem) => self.problem = self.problem.or(Some(problem)),
-        }
-        self
-    }
-
-    /// How long an attempt may take, from start to close; rounded up to seconds. Without one the agent's own
-    /// SLA counts.
-    pub fn sla(mut self, sla: Duration) -> Self {
-        let seconds = sla.as_secs() + u64::from(sla.subsec_nanos() > 0);
-        self.subtask.sla_seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
-        self
-    }
-
-    /// How many attempts it gets before a person is asked. The default is 3.
-    pub fn max_attempts(mut self, attempts: u32) -> Self {
-        self.subtask.max_attempts = attempts;
-        self
-    }
-
-    /// The priority of this subtask. Without one the task's counts.
-    pub fn priority(mut self, priority: Priority) -> Self {
-        self.subtask.set_priority(priority);
-        self
     }
 }
 
@@ -223,6 +145,218 @@ impl ExecuteTask {
 impl<T: Into<String>> From<T> for ExecuteTask {
     fn from(task_id: T) -> Self {
         Self::new(task_id)
+    }
+}
+
+/// What somebody chooses at an approval.
+///
+/// ```
+/// use downbeat_sdk::DecideSubtask;
+///
+/// # let digest = "";
+/// let decision = DecideSubtask::new("release-42", "go", "approve").digest(digest).by("ada").role("release-manager");
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "nothing is decided until it is sent"]
+pub struct DecideSubtask {
+    pub(crate) request: proto::DecideSubtaskRequest,
+}
+
+impl DecideSubtask {
+    /// Chooses `option` at the approval `subtask`, named by its id or key.
+    pub fn new(task_id: impl Into<String>, subtask: impl Into<String>, option: impl Into<String>) -> Self {
+        let request = proto::DecideSubtaskRequest {
+            task_id: task_id.into(),
+            subtask_id: subtask.into(),
+            option: option.into(),
+            ..Default::default()
+        };
+        Self { request }
+    }
+
+    /// The digest of what was looked at, from [`Subtask.gate`](proto::Subtask::gate). Where that has changed since,
+    /// the decision is refused.
+    pub fn digest(mut self, digest: impl Into<String>) -> Self {
+        self.request.digest = digest.into();
+        self
+    }
+
+    /// Who decides. Without it, as whom the client speaks: [`Client::by`](crate::Client::by).
+    pub fn by(mut self, by: impl Into<String>) -> Self {
+        self.request.by = by.into();
+        self
+    }
+
+    /// Adds a role of that person.
+    pub fn role(mut self, role: impl Into<String>) -> Self {
+        self.request.roles.push(role.into());
+        self
+    }
+
+    /// Why, for the history.
+    pub fn comment(mut self, comment: impl Into<String>) -> Self {
+        self.request.comment = comment.into();
+        self
+    }
+}
+
+/// Tells a task that something happened.
+///
+/// ```
+/// use downbeat_sdk::SignalTask;
+/// use serde_json::json;
+///
+/// let signal = SignalTask::new("order-7", "paid").payload(&json!({"amount": 100})).id("payment-5501");
+/// ```
+#[derive(Debug)]
+#[must_use = "a signal does nothing until it is sent"]
+pub struct SignalTask {
+    request: proto::SignalTaskRequest,
+    problem: Option<Error>,
+}
+
+impl SignalTask {
+    /// The signal `name` for a task.
+    pub fn new(task_id: impl Into<String>, name: impl Into<String>) -> Self {
+        let request =
+            proto::SignalTaskRequest { task_id: task_id.into(), name: name.into(), ..Default::default() };
+        Self { request, problem: None }
+    }
+
+    /// What it carries, at most 64 KiB of JSON; the output of the subtask that takes it. Without one it is `null`.
+    pub fn payload<T: Serialize + ?Sized>(mut self, payload: &T) -> Self {
+        match json("the payload of the signal", payload) {
+            Ok(payload) => self.request.payload = payload,
+            Err(problem) => self.problem = self.problem.or(Some(problem)),
+        }
+        self
+    }
+
+    /// Who sends it. Without it, as whom the client speaks: [`Client::by`](crate::Client::by).
+    pub fn by(mut self, by: impl Into<String>) -> Self {
+        self.request.by = by.into();
+        self
+    }
+
+    /// The sender's own id: the same one again changes nothing. Without it every call is another signal.
+    pub fn id(mut self, signal_id: impl Into<String>) -> Self {
+        self.request.signal_id = signal_id.into();
+        self
+    }
+
+    /// The message to send.
+    ///
+    /// # Errors
+    /// [`Error::InvalidJson`] for a payload that could not be written.
+    pub fn into_request(self) -> Result<proto::SignalTaskRequest, Error> {
+        self.problem.map_or(Ok(self.request), Err)
+    }
+}
+
+/// Runs subtasks again, and all that depends on them.
+///
+/// ```
+/// use downbeat_sdk::RerunTask;
+/// use serde_json::json;
+///
+/// let rerun = RerunTask::new("release-42").subtask("build").input("test", &json!({"all": true})).reason("flaky");
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing runs again until it is sent"]
+pub struct RerunTask {
+    request: proto::RerunTaskRequest,
+    problem: Option<Error>,
+}
+
+impl RerunTask {
+    /// Of this task; name at least one subtask.
+    pub fn new(task_id: impl Into<String>) -> Self {
+        let request = proto::RerunTaskRequest { task_id: task_id.into(), ..Default::default() };
+        Self { request, problem: None }
+    }
+
+    /// Adds a subtask, by id or key.
+    pub fn subtask(mut self, subtask: impl Into<String>) -> Self {
+        self.request.subtask_ids.push(subtask.into());
+        self
+    }
+
+    /// Adds subtasks, by id or key.
+    pub fn subtasks<K: Into<String>>(self, subtasks: impl IntoIterator<Item = K>) -> Self {
+        subtasks.into_iter().fold(self, Self::subtask)
+    }
+
+    /// Adds a subtask that runs again with another input.
+    pub fn input<T: Serialize + ?Sized>(mut self, subtask: impl Into<String>, input: &T) -> Self {
+        let subtask = subtask.into();
+        match json(&format!("the input of subtask {subtask:?}"), input) {
+            Ok(input) => drop(self.request.inputs.insert(subtask, input)),
+            Err(problem) => self.problem = self.problem.or(Some(problem)),
+        }
+        self
+    }
+
+    /// Who wants it. Without it, as whom the client speaks: [`Client::by`](crate::Client::by).
+    pub fn by(mut self, by: impl Into<String>) -> Self {
+        self.request.by = by.into();
+        self
+    }
+
+    /// Why, for the history.
+    pub fn reason(mut self, reason: impl Into<String>) -> Self {
+        self.request.reason = reason.into();
+        self
+    }
+
+    /// The message to send.
+    ///
+    /// # Errors
+    /// [`Error::InvalidJson`] for the first input that could not be written.
+    pub fn into_request(self) -> Result<proto::RerunTaskRequest, Error> {
+        self.problem.map_or(Ok(self.request), Err)
+    }
+}
+
+/// A new task from any point of an old one's history: what was completed by then is taken over.
+///
+/// ```
+/// use downbeat_sdk::ForkTask;
+///
+/// let fork = ForkTask::new("release-42", "release-42-again").at_snapshot("before go").execute();
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "nothing is forked until it is sent"]
+pub struct ForkTask {
+    pub(crate) request: proto::ForkTaskRequest,
+}
+
+impl ForkTask {
+    /// From the present state of a task.
+    pub fn new(task_id: impl Into<String>, new_task_id: impl Into<String>) -> Self {
+        let request = proto::ForkTaskRequest {
+            task_id: task_id.into(),
+            new_task_id: new_task_id.into(),
+            ..Default::default()
+        };
+        Self { request }
+    }
+
+    /// From what it was after the event with that number.
+    pub fn at_event(mut self, number: u64) -> Self {
+        self.request.at = Some(proto::fork_task_request::At::Event(number));
+        self
+    }
+
+    /// From what it was when that snapshot was taken.
+    pub fn at_snapshot(mut self, name: impl Into<String>) -> Self {
+        self.request.at = Some(proto::fork_task_request::At::Snapshot(name.into()));
+        self
+    }
+
+    /// Starts it, too.
+    pub fn execute(mut self) -> Self {
+        self.request.execute = true;
+        self
     }
 }
 
@@ -299,4 +433,16 @@ pub(crate) fn json<T: Serialize + ?Sized>(what: &str, value: &T) -> Result<Bytes
     serde_json::to_vec(value)
         .map(Bytes::from)
         .map_err(|source| Error::InvalidJson { what: what.to_owned(), source })
+}
+
+/// Whole seconds of the contract, rounded up.
+fn seconds(duration: Duration) -> u32 {
+    let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    u32::try_from(seconds).unwrap_or(u32::MAX)
+}
+
+/// A time of the contract, rounded down.
+fn millis(at: SystemTime) -> i64 {
+    let since_epoch = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
 }

@@ -38,7 +38,8 @@ use self::{
 };
 pub(crate) use self::{
     handler::{MESSAGE_BYTES_MAX, truncate},
-    runtime::Shared,
+    runtime::{Shared, SpawnCall, SpawnReply},
+    session::Spawned,
 };
 use crate::{
     Error,
@@ -238,7 +239,8 @@ impl Worker {
 
     async fn serve(self, signals: bool, stop: impl Future<Output = ()>) -> Result<Ended, Error> {
         let slots = self.hello.slots as usize;
-        let shared = Arc::new(Shared::new(self.addresses.clone()));
+        let (shared, spawns) = Shared::new(self.addresses.clone());
+        let shared = Arc::new(shared);
         let (finished_tx, finished) = mpsc::channel(slots);
         let shutdown = Shutdown::default();
         let connection = Connection {
@@ -246,6 +248,7 @@ impl Worker {
             session: Session::new(Settings { hello: self.hello, cancel_grace: self.cancel_grace }),
             handlers: Handlers::new(Handle::current(), self.handlers, Arc::clone(&shared), finished_tx),
             finished,
+            spawns,
             shared,
             shutdown: shutdown.clone(),
             signals,

@@ -3,13 +3,19 @@
 
 mod support;
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
 
 use downbeat_sdk::{
-    Client, Error, FieldViolation, ListTasks, Plan, Retry, SubmitTask, Subtask,
+    Approval, Approvers, Client, Error, FieldViolation, ListTasks, Loop, Map, Plan, RerunTask, Retry,
+    SignalGate, SignalTask, SubmitTask, Subtask, Timer,
     proto::{
-        Event, GetTaskResponse, ListTasksResponse, Priority, SubmitTaskResponse, Task, TaskStatus,
-        TaskSummary, WatchTaskResponse,
+        self, ApprovalOption, Event, GetTaskResponse, LintPlanResponse, ListTasksResponse, OnFailure,
+        OnLimit, OnTimeout, OptionOutcome, PlanIssue, Priority, RunIf, SignalTaskResponse,
+        SubmitTaskResponse, Task, TaskStatus, TaskSummary, WatchTaskResponse, map::Failures,
+        planned_subtask::Does, timer::At,
     },
 };
 use futures::{StreamExt, TryStreamExt};
@@ -59,6 +65,134 @@ async fn submits_what_was_built() {
     reply.send(Ok(SubmitTaskResponse { task: Some(task.clone()), existed: true })).unwrap();
     let submitted = soon(call).await.unwrap().unwrap();
     assert_eq!((submitted.task, submitted.existed), (task, true));
+}
+
+#[tokio::test]
+async fn submits_everything_that_a_plan_can_say() {
+    let (mut calls, addr) = Calls::serve().await;
+    let client = connect(&addr).await;
+    let body = || Subtask::new("x").agent("worker");
+    let approval = Approval::new()
+        .message("Go?")
+        .approvers(Approvers::new().name("ada").role("boss"))
+        .quorum(2)
+        .option("yes", OptionOutcome::Complete)
+        .timeout(Duration::from_millis(1500), OnTimeout::Reject);
+    let signal = SignalGate::new("paid").matches("signal.ok").timeout(Duration::from_secs(9));
+    let until = SystemTime::UNIX_EPOCH + Duration::from_secs(5);
+    let plan = Plan::new().subtasks([
+        body().run_if(RunIf::AnyFailed).when("input.n > 1").on_failure(OnFailure::Fail),
+        Subtask::approval("a", approval).depends_on(["x"]),
+        Subtask::signal("b", signal),
+        Subtask::timer("c", Timer::after(Duration::from_secs(3))),
+        Subtask::timer("d", Timer::until(until)),
+        Subtask::group("e", [body()]),
+        Subtask::map("f", Map::over("outputs.x").max_parallel(4).tolerate(2).subtask(body())),
+        Subtask::map("g", Map::over("outputs.x").continue_on_failure().subtask(body())),
+        Subtask::repeat("h", Loop::until("outputs.x.ok", 5).on_limit(OnLimit::Complete).subtask(body())),
+    ]);
+    let call = tokio::spawn(async move { client.submit(SubmitTask::new("t").plan(plan)).await });
+    let (request, reply) = calls.submit().await;
+    let body = || vec![body().into_message().unwrap()];
+    let subtasks = request.plan.unwrap().subtasks;
+    let said: Vec<Option<Does>> = subtasks.iter().map(|subtask| subtask.does.clone()).collect();
+    let map = |failures, max_parallel| {
+        let over = "outputs.x".to_owned();
+        Some(Does::Map(proto::Map { over, max_parallel, failures: Some(failures), subtasks: body() }))
+    };
+    let expected = [
+        None,
+        Some(Does::Approval(proto::Approval {
+            message: "Go?".into(),
+            approvers: vec![proto::Approvers { names: vec!["ada".into()], roles: vec!["boss".into()] }],
+            quorum: 2,
+            options: vec![ApprovalOption { name: "yes".into(), then: OptionOutcome::Complete.into() }],
+            timeout_seconds: 2,
+            on_timeout: OnTimeout::Reject.into(),
+        })),
+        Some(Does::Signal(proto::SignalGate {
+            name: "paid".into(),
+            matches: "signal.ok".into(),
+            timeout_seconds: 9,
+        })),
+        Some(Does::Timer(proto::Timer { at: Some(At::Seconds(3)) })),
+        Some(Does::Timer(proto::Timer { at: Some(At::UntilMs(5000)) })),
+        Some(Does::Group(proto::Group { subtasks: body() })),
+        map(Failures::Tolerate(2), 4),
+        map(Failures::Continue(true), 0),
+        Some(Does::Loop(proto::Loop {
+            until: "outputs.x.ok".into(),
+            max_iterations: 5,
+            on_limit: OnLimit::Complete.into(),
+            subtasks: body(),
+        })),
+    ];
+    assert_eq!(said, expected);
+    let first = &subtasks[0];
+    assert_eq!(
+        (first.run_if(), &*first.when, first.on_failure()),
+        (RunIf::AnyFailed, "input.n > 1", OnFailure::Fail)
+    );
+    assert_eq!(subtasks[1].depends_on, ["x"]);
+    reply.send(Ok(SubmitTaskResponse { task: Some(Task::default()), existed: false })).unwrap();
+    soon(call).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_in_a_body_is_told() {
+    let (_calls, addr) = Calls::serve().await;
+    let client = connect(&addr).await;
+    let bad = Subtask::new("bad").input(&HashMap::from([((1, 2), 3)]));
+    let plan = Plan::new().subtask(Subtask::group("g", [Subtask::map("m", Map::over("[1]").subtask(bad))]));
+    let error = client.lint(plan).await.unwrap_err();
+    assert_eq!(error.to_string(), "cannot write the input of subtask \"bad\" as JSON: key must be a string");
+}
+
+#[tokio::test]
+async fn signal_has_an_id_and_says_who_sends_it() {
+    let (mut calls, addr) = Calls::serve().await;
+    let client = connect(&addr).await.by("ada");
+    for (signal, by, id) in [
+        (SignalTask::new("t", "paid").payload(&json!({"n": 1})), "ada", None),
+        (SignalTask::new("t", "paid").by("bob").id("p-1"), "bob", Some("p-1")),
+    ] {
+        let client = client.clone();
+        let call = tokio::spawn(async move { client.signal(signal).await });
+        let (first, reply) = calls.signal().await;
+        reply.send(Err(Status::unavailable("restarting"))).unwrap();
+        let (again, reply) = calls.signal().await;
+        assert_eq!(again, first, "the same signal, however often it is sent");
+        assert_eq!((&*first.task_id, &*first.name, &*first.by), ("t", "paid", by));
+        assert!(id.map_or(!first.signal_id.is_empty(), |id| first.signal_id == id), "{first:?}");
+        reply.send(Ok(SignalTaskResponse { taken: true })).unwrap();
+        assert!(soon(call).await.unwrap().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn rerun_is_sent_once() {
+    let (mut calls, addr) = Calls::serve().await;
+    let client = connect(&addr).await.by("ada");
+    let rerun = RerunTask::new("t").subtasks(["a", "b"]).input("c", &json!(1)).reason("flaky");
+    let call = tokio::spawn(async move { client.rerun(rerun).await });
+    let (request, reply) = calls.rerun().await;
+    assert_eq!((&request.subtask_ids[..], &*request.by), (&["a".to_owned(), "b".to_owned()][..], "ada"));
+    assert_eq!((&*request.inputs["c"], &*request.reason), (&b"1"[..], "flaky"));
+    reply.send(Err(Status::unavailable("restarting"))).unwrap();
+    assert_eq!(soon(call).await.unwrap().unwrap_err().to_string(), "restarting");
+}
+
+#[tokio::test]
+async fn lint_tells_errors_and_warnings() {
+    let (mut calls, addr) = Calls::serve().await;
+    let client = connect(&addr).await;
+    let call = tokio::spawn(async move { client.lint(Plan::new().subtask(Subtask::new("a"))).await });
+    let (request, reply) = calls.lint().await;
+    assert_eq!(request.plan.unwrap().subtasks.len(), 1);
+    let issue = PlanIssue { field: "plan.subtasks[0].agent".into(), issue: "name an agent".into() };
+    let answer = LintPlanResponse { errors: vec![issue], warnings: Vec::new() };
+    reply.send(Ok(answer.clone())).unwrap();
+    assert_eq!(soon(call).await.unwrap().unwrap(), answer);
 }
 
 #[tokio::test]
@@ -224,7 +358,26 @@ async fn watch_resumes_where_it_broke() {
     assert_eq!(after, 4);
     stream.send(event(5, TaskStatus::Running)).await.unwrap();
     stream.send(event(6, TaskStatus::Completed)).await.unwrap();
+    drop(stream);
     assert_eq!(soon(watching).await.unwrap().unwrap(), [3, 4, 5, 6]);
+}
+
+#[tokio::test]
+async fn watch_goes_on_where_a_task_went_on_after_its_end() {
+    let (mut calls, addr) = Calls::serve().await;
+    let events = connect(&addr).await.watch("t", 0);
+    let watching = tokio::spawn(events.map_ok(|event| event.number).try_collect::<Vec<_>>());
+    let (_, stream) = calls.watch().await;
+    for (number, status) in [
+        (1, TaskStatus::Running),
+        (2, TaskStatus::Failed),
+        (3, TaskStatus::Running),
+        (4, TaskStatus::Completed),
+    ] {
+        stream.send(event(number, status)).await.unwrap();
+    }
+    // The stream stays open, and nothing more comes.
+    assert_eq!(soon(watching).await.unwrap().unwrap(), [1, 2, 3, 4]);
 }
 
 #[tokio::test]
@@ -263,6 +416,7 @@ async fn wait_follows_the_task_to_its_end() {
     assert_eq!(after, 8);
     stream.send(event(9, TaskStatus::NeedsReview)).await.unwrap();
     stream.send(event(10, TaskStatus::Cancelled)).await.unwrap();
+    drop(stream);
     let (request, reply) = calls.get().await;
     assert!(!request.omit_outputs);
     reply.send(Ok(GetTaskResponse { task: Some(task(TaskStatus::Cancelled, 10)) })).unwrap();

@@ -10,7 +10,8 @@ use std::{
 };
 
 use downbeat_sdk::{
-    Agent, Artifact, CancelReason, Context, Ended, Error, HandlerError, Output, Worker, WorkerBuilder,
+    Agent, Artifact, CancelReason, Context, Ended, Error, HandlerError, Output, Subtask, Worker,
+    WorkerBuilder,
     proto::{
         self, Brief, Cancel, Dependency, Drain, Failed, GetOutputResponse, Result as AttemptResult, Welcome,
         result::Outcome, result_ack::Verdict, session_request, session_response,
@@ -298,6 +299,116 @@ async fn dependencies_come_from_the_brief_or_are_fetched() {
     let expected =
         json!(["given", "fetched", {}, r#"no direct dependency "none"; there are ["small", "large"]"#]);
     assert_eq!(output(&stream.result().await), expected);
+}
+
+#[tokio::test]
+async fn children_are_added_waited_for_and_found_again() {
+    let mut control_plane = ControlPlane::start().await;
+    let _worker = run(echo(&control_plane.addr, |context: Context| async move {
+        if context.children().is_empty() {
+            let children = ["a", "b"].map(|key| Subtask::new(key).agent("writer").input(key));
+            let ids = context.spawn(children.into()).await?;
+            assert_eq!(ids, ["t/a", "t/b"]);
+            return Ok(Output::suspend());
+        }
+        let (a, b): (Value, Value) = (context.child("a").await?, context.child("b").await?);
+        let unknown = context.child::<Value>("c").await.unwrap_err();
+        Output::json(&json!([a, b, unknown.message]))
+    }));
+    let mut stream = control_plane.welcome().await;
+    stream.start(brief(1, "")).await;
+    let spawn = stream.spawn().await;
+    assert_eq!(
+        (spawn.lease, &*spawn.children[1].key, &*spawn.children[1].input),
+        (Some(lease(1)), "b", &b"\"b\""[..])
+    );
+    for _ in 0..3 {
+        assert_eq!(stream.heartbeat().await.in_flight, [lease(1)], "it lives while it waits for the answer");
+    }
+    stream.ack_spawn(&spawn, Verdict::Accepted, "").await;
+    assert_eq!(stream.result().await.outcome, Some(Outcome::Suspended(proto::Suspended {})));
+    stream.ack(lease(1), Verdict::Accepted).await;
+    let child = |key: &str| Dependency {
+        key: key.into(),
+        output: format!("\"{key}!\"").into(),
+        ..Default::default()
+    };
+    stream.start(Brief { children: vec![child("a"), child("b")], ..brief(2, "") }).await;
+    let expected = json!(["a!", "b!", r#"no child "c"; there are ["a", "b"]"#]);
+    assert_eq!(output(&stream.result().await), expected);
+}
+
+#[tokio::test]
+async fn children_are_sent_again_after_a_cut() {
+    let mut control_plane = ControlPlane::start().await;
+    let wire = Wire::to(&control_plane.addr).await;
+    let _worker = run(echo(&wire.addr, |context: Context| async move {
+        let ids = context.spawn(vec![Subtask::new("a").agent("writer")]).await?;
+        Output::json(&ids)
+    }));
+    let mut stream = control_plane.welcome().await;
+    stream.start(brief(1, "")).await;
+    let first = stream.spawn().await;
+    wire.cut().await;
+    let (mut stream, _) = control_plane.accept().await;
+    stream.send(session_response::Message::Welcome(Welcome { resumed: true, ..welcome() })).await;
+    let again = stream.spawn().await;
+    assert_eq!(again, first);
+    stream.ack_spawn(&again, Verdict::Duplicate, "").await;
+    assert_eq!(output(&stream.result().await), json!(["t/a"]));
+}
+
+#[tokio::test]
+async fn children_that_are_not_added_are_an_error() {
+    let mut control_plane = ControlPlane::start().await;
+    let _worker = run(echo(&control_plane.addr, |context: Context| async move {
+        match context.spawn(vec![Subtask::new("a").agent("writer")]).await {
+            Err(Error::LeaseLost) => Ok(Output::from(json!("lost"))),
+            other => Output::json(&other?),
+        }
+    }));
+    let mut stream = control_plane.welcome().await;
+    stream.start(brief(1, "")).await;
+    let spawn = stream.spawn().await;
+    stream.ack_spawn(&spawn, Verdict::Refused, "children[0].key: taken").await;
+    assert_eq!(failure(&stream.result().await), ("SPAWN_REFUSED", "children[0].key: taken", false));
+    stream.start(brief(2, "")).await;
+    let spawn = stream.spawn().await;
+    stream.ack_spawn(&spawn, Verdict::Stale, "").await;
+    assert_eq!(output(&stream.result().await), "lost");
+}
+
+#[tokio::test]
+async fn cancel_ends_the_wait_for_children() {
+    let mut control_plane = ControlPlane::start().await;
+    let (told_tx, mut told) = mpsc::channel(1);
+    let _worker = run(echo(&control_plane.addr, move |context: Context| {
+        let told = told_tx.clone();
+        async move {
+            let problem = context.spawn(vec![Subtask::new("a").agent("writer")]).await.unwrap_err();
+            told.send(problem.to_string()).await.unwrap();
+            Ok(Output::null())
+        }
+    }));
+    let mut stream = control_plane.welcome().await;
+    stream.start(brief(1, "")).await;
+    stream.spawn().await;
+    let cancel = Cancel { leases: vec![lease(1)], reason: String::new() };
+    stream.send(session_response::Message::Cancel(cancel)).await;
+    assert_eq!(soon(told.recv()).await.unwrap(), "the lease of this attempt is lost, or it shall stop");
+}
+
+#[tokio::test]
+async fn item_and_place_come_from_the_brief() {
+    let mut control_plane = ControlPlane::start().await;
+    let _worker = run(echo(&control_plane.addr, |context: Context| async move {
+        Output::json(&(context.item::<Option<String>>()?, context.nth()))
+    }));
+    let mut stream = control_plane.welcome().await;
+    stream.start(Brief { item: "\"x\"".into(), nth: Some(3), ..brief(1, "") }).await;
+    assert_eq!(output(&stream.result().await), json!(["x", 3]));
+    stream.start(brief(2, "")).await;
+    assert_eq!(output(&stream.result().await), json!([null, null]));
 }
 
 /// A worker with one attempt under way, and what ends its wait and the worker.

@@ -1,13 +1,20 @@
 //! Plans of any shape: the validator says the same as a slower one written here, and what it accepts can be run
 //! to its end in any order that the dependencies allow.
 
+mod graph;
+mod rules;
+
+pub(super) use self::rules::{is_name, is_valid};
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use arbitrary::{Arbitrary, Unstructured};
 use downbeat_core::{
+    check::{Violation, check},
+    draft::Draft,
     id::{Index, RouteNo},
     limits,
-    plan::{Draft, Node, Plan, RouteSpec, Violation},
+    plan::{NO_ROUTE, Node, Plan, RouteSpec},
     task::Priority,
 };
 use serde_json::value::RawValue;
@@ -65,10 +72,14 @@ impl Name<'_> {
 
 /// The target.
 pub fn run(data: &[u8]) {
-    let mut u = Unstructured::new(data);
-    let drafts = drafts(&mut u);
+    if let Some(data) = data.strip_prefix(b"expr") {
+        return graph::expressions(data);
+    }
+    let graph = data.strip_prefix(b"graph");
+    let mut u = Unstructured::new(graph.unwrap_or(data));
+    let drafts = if graph.is_some() { graph::drafts(&mut u) } else { drafts(&mut u) };
     let expected = is_valid(&drafts);
-    match Plan::check(&drafts) {
+    match check(&drafts) {
         Ok(()) => {
             assert!(expected, "accepted, and should not be: {drafts:?}");
             accepted(&drafts, &mut u);
@@ -144,64 +155,8 @@ fn draft(sketch: &Sketch<'_>) -> Draft {
         sla_seconds: sketch.sla_seconds,
         max_attempts: sketch.max_attempts,
         priority: Priority::from_number(sketch.priority),
+        ..Draft::default()
     }
-}
-
-/// The rules of a plan, said once more in the plainest way.
-pub(super) fn is_valid(drafts: &[Draft]) -> bool {
-    let keys: BTreeMap<&str, usize> = drafts.iter().enumerate().map(|(i, d)| (d.key.as_str(), i)).collect();
-    let edges: usize = drafts.iter().map(|draft| draft.depends_on.len()).sum();
-    (1..=limits::PLAN_SUBTASKS).contains(&drafts.len())
-        && keys.len() == drafts.len()
-        && edges <= limits::PLAN_DEPENDENCIES
-        && drafts.iter().all(is_valid_alone)
-        && drafts.iter().all(|draft| draft.depends_on.iter().all(|key| keys.contains_key(key.as_str())))
-        && longest_path(drafts, &keys).is_some_and(|length| length <= limits::PLAN_DEPTH)
-}
-
-fn is_valid_alone(draft: &Draft) -> bool {
-    let dependencies: BTreeSet<&String> = draft.depends_on.iter().collect();
-    is_name(&draft.key)
-        && (draft.agent.is_empty() || is_name(&draft.agent))
-        && !(draft.agent.is_empty() && draft.capabilities.is_empty())
-        && draft.capabilities.len() <= limits::CAPABILITIES
-        && draft.capabilities.iter().all(|tag| is_name(tag))
-        && draft.input.as_ref().is_none_or(|input| input.get().len() <= limits::INPUT_BYTES)
-        && draft.sla_seconds.is_none_or(|seconds| seconds > 0 && seconds <= limits::SLA_SECONDS)
-        && draft.max_attempts.is_none_or(|attempts| attempts > 0 && attempts <= limits::ATTEMPTS)
-        && dependencies.len() == draft.depends_on.len()
-        && !dependencies.contains(&draft.key)
-}
-
-pub(super) fn is_name(text: &str) -> bool {
-    let mut bytes = text.bytes();
-    text.len() <= limits::NAME_BYTES
-        && bytes.next().is_some_and(|first| first.is_ascii_alphanumeric())
-        && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-}
-
-/// Subtasks on the longest path; `None` when there is a cycle. Relaxes until nothing changes.
-fn longest_path(drafts: &[Draft], keys: &BTreeMap<&str, usize>) -> Option<usize> {
-    let mut lengths = vec![1_usize; drafts.len()];
-    for _ in 0..=limits::PLAN_DEPTH {
-        let mut changed = false;
-        for (i, draft) in drafts.iter().enumerate() {
-            for key in &draft.depends_on {
-                let length = lengths[*keys.get(key.as_str())?] + 1;
-                if length > lengths[i] {
-                    lengths[i] = length;
-                    changed = true;
-                }
-            }
-        }
-        if !changed {
-            return lengths.iter().copied().max();
-        }
-        if lengths.iter().any(|length| *length > limits::PLAN_DEPTH) {
-            return None;
-        }
-    }
-    None
 }
 
 /// Every problem names a field of the plan that is there.
@@ -233,10 +188,13 @@ fn accepted(drafts: &[Draft], u: &mut Unstructured<'_>) {
             node.depends_on.iter().map(|i| &plan.node(*i).expect("a dependency is a node").key).collect();
         assert!(keys.into_iter().eq(&draft.depends_on), "dependencies are those asked for");
         let spec = RouteSpec::new(&draft.agent, &draft.capabilities);
-        assert_eq!(routes.get(&spec), Some(&node.route));
+        let route = if draft.does.is_work() { routes.get(&spec) } else { Some(&NO_ROUTE) };
+        assert_eq!(route, Some(&node.route));
         assert!(node.depends_on.iter().all(|&d| plan.dependents(d).contains(&index)), "both ways");
         assert!(node.attempts_max >= 1);
     }
+    assert!(routes.keys().eq(&RouteSpec::all_of(drafts)), "what is needed is what is said to be");
+    assert!(plan.routes().iter().eq(&routes.values().copied().collect::<BTreeSet<_>>()), "{plan:?}");
     // Looking a name up walks the plan.
     for at in [0, drafts.len() / 2, drafts.len() - 1] {
         let node = &plan.nodes()[at];

@@ -18,11 +18,13 @@ use std::{
 use arbitrary::Unstructured;
 use bytes::Bytes;
 use downbeat_core::{
+    check::check,
     command::{Action, Command, Reply, Request, Submit, Verdict, WorkResult},
+    draft::Draft,
     event::AttemptError,
     id::{Index, LeaseAt, LeaseId, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
     invariant,
-    plan::{Draft, Plan},
+    plan::Plan,
     policy::Policy,
     session::{AgentDeclaration, SessionState, WorkerDeclaration},
     task::{Mode, Priority},
@@ -205,7 +207,12 @@ impl World {
                     Say::Complete => Action::Complete { output: Bytes::from_static(b"1") },
                     Say::Release => Action::Release,
                 };
-                self.ask(Command::Review { task: self.task(task), index: index.into(), action });
+                self.ask(Command::Review {
+                    task: self.task(task),
+                    index: index.into(),
+                    action,
+                    by: String::new(),
+                });
             }
             Step::Route { task, index, route } => {
                 let route = RouteNo(i64::from(route) % 3 + 1);
@@ -296,7 +303,7 @@ impl World {
             ..Draft::default()
         };
         let drafts: Vec<Draft> = masks.iter().enumerate().map(draft).collect();
-        assert_eq!(Plan::check(&drafts), Ok(()));
+        assert_eq!(check(&drafts), Ok(()));
         let route = |agent: &str| {
             let at = AGENTS.iter().position(|name| *name == agent).expect("an agent of ours");
             RouteNo(i64::try_from(at).expect("few agents") + 1)
@@ -317,6 +324,7 @@ impl World {
             request: Request { metadata: Bytes::from_static(b"{}"), ..Request::default() },
             plan: Arc::new(plan),
             served: execute.then(|| routes(agents)),
+            done: BTreeMap::new(),
         })));
     }
 

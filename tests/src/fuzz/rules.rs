@@ -5,12 +5,7 @@
 
 use std::sync::LazyLock;
 
-use downbeat_core::{
-    limits,
-    plan::{Draft, Plan},
-    session::AgentDeclaration,
-    task::Priority,
-};
+use downbeat_core::{check, draft::Draft, limits, session::AgentDeclaration, task::Priority};
 use downbeat_server::{
     planner::{PlanRequest, rules::RulePlanner},
     wire,
@@ -106,7 +101,7 @@ fn decompose(planner: &RulePlanner, request: &PlanRequest<'_>) -> bool {
 
 /// Only sums over the whole plan depend on the request, so only they may be exceeded.
 fn check(drafts: &[Draft]) {
-    let found = Plan::check(drafts).err().unwrap_or_default();
+    let found = check::check(drafts).err().unwrap_or_default();
     let sums = ["PLAN_DEPENDENCIES", "PLAN_DEPTH", "REQUEST_BYTES"];
     let unexpected = found.iter().find(|violation| !sums.iter().any(|sum| violation.issue.contains(sum)));
     assert_eq!(unexpected, None, "{drafts:?}");

@@ -279,6 +279,7 @@ impl Rig {
                     // The machine has closed it already.
                     self.is_open = false;
                 }
+                Action::Spawned { .. } => panic!("no handler has asked for children"),
                 Action::AskDrain { session_id } => assert_eq!(Some(session_id), self.session.session_id()),
                 Action::End(_) => self.ended = true,
             }
@@ -338,6 +339,7 @@ impl Rig {
                 let stops = |id: &i64| !self.handlers.contains_key(id) || self.handlers[id].cancelled;
                 assert!(ids.iter().all(stops), "acknowledged, and runs on");
             }
+            Sent::Spawn(_) => panic!("no handler has asked for children"),
             Sent::Goodbye(_) => {}
         }
     }
@@ -366,7 +368,7 @@ impl Rig {
                     "nobody said so: {result:?}"
                 );
             }
-            result::Outcome::Failed(_) => {}
+            result::Outcome::Failed(_) | result::Outcome::Suspended(_) => {}
         }
     }
 

@@ -3,19 +3,21 @@
 //! The first byte says which, the rest is what came. What is accepted keeps the documented limits; what is refused
 //! names a field; a submission means the same on both faces, to the digest.
 
+mod faces;
+
 use downbeat_core::{
-    command::WorkResult,
+    check::Violation,
+    command::{Decision, Sent, WorkResult},
+    draft::Draft,
     id::TenantNo,
     limits,
-    plan::{Draft, Violation},
     session::WorkerDeclaration,
-    task::Priority,
 };
 use downbeat_proto::v1::{self as pb, session_request::Message};
 use downbeat_server::{
-    engine::Submission,
+    engine::{Point, RerunRequest, Submission},
     failure::Failure,
-    wire::{body, json, query::Query, request, session},
+    wire::{body, json, past, query::Query, request, session},
 };
 use serde_json::{Value, json, value::RawValue};
 
@@ -26,6 +28,8 @@ const TENANT: TenantNo = TenantNo::DEFAULT;
 const PROBLEMS_MAX: usize = 1_001;
 /// Bytes of a problem's field or issue.
 const SHOWN_BYTES_MAX: usize = 500;
+/// Bytes of a person's or a snapshot's name.
+const PERSON_BYTES: usize = 2 * limits::NAME_BYTES;
 /// 9999-12-29, the last day that can be written in every zone.
 const LATEST_MS: i64 = 253_402_127_999_999;
 
@@ -60,6 +64,22 @@ const FIELDS: &[&str] = &[
     "task_id_prefix",
     "title",
     "description",
+    "by",
+    "children",
+    "comment",
+    "digest",
+    "event",
+    "execute",
+    "inputs",
+    "new_task_id",
+    "option",
+    "payload",
+    "replaced",
+    "roles",
+    "signal_id",
+    "snapshot",
+    "subtask_ids",
+    "subtasks",
 ];
 
 /// The target.
@@ -119,6 +139,28 @@ pub fn run(data: &[u8]) {
             assert_eq!(judge(request::session(it.session_id)).is_some(), it.session_id > 0);
         }),
         b'M' => proto(rest, worker),
+        b'N' => proto(rest, |it| judge(request::decision(it)).iter().for_each(decided)),
+        b'O' => proto(rest, |it| judge(request::signal(it)).iter().for_each(signalled)),
+        b'P' => proto(rest, |it| judge(request::rerun(it)).iter().for_each(again)),
+        b'Q' => proto(rest, |it: pb::SnapshotTaskRequest| {
+            if let Some(by) = judge(past::snapshot(&it.task_id, &it.name, &it.by)) {
+                assert!(plan::is_name(&it.name));
+                person_or_nobody(&by);
+            }
+        }),
+        b'R' => proto(rest, |it: pb::RestoreTaskRequest| {
+            if let Some(by) = judge(past::restoration(&it.task_id, &it.snapshot, &it.by)) {
+                snapshot(&it.snapshot);
+                person_or_nobody(&by);
+            }
+        }),
+        b'S' => proto(rest, |it: pb::ForkTaskRequest| {
+            if let Some(from) = judge(past::fork(&it.task_id, &it.new_task_id, it.at)) {
+                task_id(&it.new_task_id);
+                point(&from);
+            }
+        }),
+        b'T' => proto(rest, |it| judge(request::lint(it)).iter().for_each(|drafts| drafted(drafts))),
         b'a' => rest_body(rest, |raw| {
             if let Some(submission) = judge(body::submission(TENANT, raw)) {
                 accepted(&submission);
@@ -134,13 +176,44 @@ pub fn run(data: &[u8]) {
             judge(body::nothing(raw));
         }),
         b'e' => rest_body(rest, |raw| {
-            judge(body::output(raw)).iter().for_each(|output| document(output, limits::OUTPUT_BYTES));
+            judge(body::completion(raw))
+                .iter()
+                .for_each(|(output, _)| document(output, limits::OUTPUT_BYTES));
         }),
         b'f' => rest_body(rest, |raw| {
             judge(body::agent(raw)).iter().for_each(|name| assert!(plan::is_name(name)));
         }),
         b'g' => queries(&String::from_utf8_lossy(rest)),
         b'h' => drop(session::context(rest)),
+        b'i' => rest_body(rest, |raw| judge(body::decision(raw)).iter().for_each(decided)),
+        b'j' => rest_body(rest, |raw| judge(body::signal("deployed", raw)).iter().for_each(signalled)),
+        b'k' => rest_body(rest, |raw| judge(body::rerun(raw)).iter().for_each(again)),
+        b'l' => rest_body(rest, |raw| judge(body::lint(raw)).iter().for_each(|drafts| drafted(drafts))),
+        b'm' => rest_body(rest, |raw| {
+            if let Some((name, by)) = judge(past::snapshot_body(raw)) {
+                assert!(plan::is_name(&name));
+                person_or_nobody(&by);
+            }
+        }),
+        b'n' => rest_body(rest, |raw| {
+            if let Some((name, by)) = judge(past::restoration_body(raw)) {
+                snapshot(&name);
+                person_or_nobody(&by);
+            }
+        }),
+        b'o' => rest_body(rest, |raw| {
+            if let Some(fork) = judge(past::fork_body(raw)) {
+                task_id(&fork.task_id);
+                point(&fork.point);
+            }
+        }),
+        b'p' => rest_body(rest, |raw| judge(body::by(raw)).iter().for_each(|by| person_or_nobody(by))),
+        b'q' => rest_body(rest, |raw| {
+            if let Some(it) = judge(body::decided(raw)) {
+                line(&it.reason);
+                person_or_nobody(&it.by);
+            }
+        }),
         _ => {}
     }
 }
@@ -197,17 +270,32 @@ fn accepted(submission: &Submission) {
         Some(drafts) => assert!(plan::is_valid(drafts), "{drafts:?}"),
         None => assert!(!(submission.title.trim().is_empty() && submission.description.trim().is_empty())),
     }
-    for input in submission.plan.iter().flatten().filter_map(|draft| draft.input.as_ref()) {
-        document(input.get().as_bytes(), limits::INPUT_BYTES);
-    }
+    submission.plan.iter().for_each(|drafts| inputs(drafts));
     if submission.deadline.is_none_or(|at| at.0 > 0) {
         let again = request::submission(TENANT, as_proto(submission)).expect("gRPC takes the same");
         same(&again, submission);
     }
-    if submission.deadline.is_none() {
+    if submission.deadline.is_none() && !submission.plan.as_ref().is_some_and(|it| faces::tells_a_time(it)) {
         let again = body::submission(TENANT, &as_json(submission)).expect("REST takes the same");
         same(&again, submission);
     }
+}
+
+/// All documents of a plan, also those of bodies.
+fn inputs(drafts: &[Draft]) {
+    for draft in drafts {
+        let undo = draft.compensate.as_ref().and_then(|undo| undo.input.as_ref());
+        for input in draft.input.iter().chain(undo) {
+            document(input.get().as_bytes(), limits::INPUT_BYTES);
+        }
+        draft.does.body().into_iter().for_each(|body| inputs(body));
+    }
+}
+
+/// Drafts that came without a submission.
+fn drafted(drafts: &[Draft]) {
+    assert!(plan::is_valid(drafts), "{drafts:?}");
+    inputs(drafts);
 }
 
 fn same(again: &Submission, first: &Submission) {
@@ -217,30 +305,14 @@ fn same(again: &Submission, first: &Submission) {
 }
 
 fn as_proto(submission: &Submission) -> pb::SubmitTaskRequest {
-    let number = |priority: Priority| match priority {
-        Priority::Low => pb::Priority::Low.into(),
-        Priority::Normal => pb::Priority::Normal.into(),
-        Priority::High => pb::Priority::High.into(),
-        Priority::Critical => pb::Priority::Critical.into(),
-    };
-    let subtask = |draft: &Draft| pb::PlannedSubtask {
-        key: draft.key.clone(),
-        agent: draft.agent.clone(),
-        capabilities: draft.capabilities.clone(),
-        input: draft.input.as_ref().map(|input| input.get().to_owned().into()).unwrap_or_default(),
-        depends_on: draft.depends_on.clone(),
-        sla_seconds: draft.sla_seconds.unwrap_or_default(),
-        max_attempts: draft.max_attempts.unwrap_or_default().into(),
-        priority: draft.priority.map(number).unwrap_or_default(),
-    };
     let plan = submission.plan.as_ref();
     pb::SubmitTaskRequest {
         task_id: submission.id.clone(),
         title: submission.title.clone(),
         description: submission.description.clone(),
-        priority: number(submission.priority),
+        priority: faces::priority(submission.priority),
         metadata: submission.metadata.clone(),
-        plan: plan.map(|drafts| pb::Plan { subtasks: drafts.iter().map(subtask).collect() }),
+        plan: plan.map(|drafts| pb::Plan { subtasks: drafts.iter().map(faces::as_proto).collect() }),
         deadline_ms: submission.deadline.map_or(0, |at| at.0),
         execute: submission.execute,
     }
@@ -248,25 +320,13 @@ fn as_proto(submission: &Submission) -> pb::SubmitTaskRequest {
 
 fn as_json(submission: &Submission) -> Box<RawValue> {
     let raw = |text: &[u8]| String::from_utf8(text.to_vec()).expect("checked text is UTF-8");
-    let subtask = |draft: &Draft| {
-        let mut members = json!({"key": draft.key, "agent": draft.agent, "capabilities": draft.capabilities,
-            "depends_on": draft.depends_on, "sla_seconds": draft.sla_seconds, "max_attempts": draft.max_attempts,
-            "priority": draft.priority})
-        .to_string();
-        if let Some(input) = &draft.input {
-            members.truncate(members.len() - 1);
-            members.extend([",\"input\":", input.get(), "}"]);
-        }
-        members
-    };
     let mut text = json!({"task_id": submission.id, "title": submission.title,
         "description": submission.description, "priority": submission.priority})
     .to_string();
     text.truncate(text.len() - 1);
     text.extend([",\"metadata\":", &raw(&submission.metadata)]);
     if let Some(drafts) = &submission.plan {
-        let subtasks: Vec<String> = drafts.iter().map(subtask).collect();
-        text.extend([",\"plan\":{\"subtasks\":[", &subtasks.join(","), "]}"]);
+        text.extend([",\"plan\":{\"subtasks\":", &faces::all_as_json(drafts), "}"]);
     }
     text.push('}');
     RawValue::from_string(text).expect("what is put together is JSON")
@@ -287,6 +347,9 @@ fn worker(request: pb::SessionRequest) {
         Some(Message::CancelAck(it)) => assert_eq!(session::leases(&it.leases).len(), it.leases.len()),
         Some(Message::Progress(it)) => line(&session::progress(&it)),
         Some(Message::Results(it)) => it.results.into_iter().for_each(result),
+        Some(Message::Spawn(it)) => {
+            judge(request::children(it.children)).iter().for_each(|drafts| drafted(drafts));
+        }
         Some(Message::Goodbye(_)) | None => {}
     }
 }
@@ -334,6 +397,7 @@ fn result(sent: pb::Result) {
                 }
             }
         }
+        WorkResult::Suspended => assert!(!completed && refused.is_none()),
         WorkResult::Failed { error, .. } => {
             assert!(plan::is_name(&error.code), "{error:?}");
             assert!(!completed || refused.is_some(), "an output that cannot be kept is told");
@@ -361,8 +425,53 @@ fn queries(text: &str) {
     }
     judge(pairs().agents());
     judge(pairs().workers());
-    judge(pairs().omit_outputs());
+    if let Some(shown) = judge(pairs().task()) {
+        assert!(!shown.replaced || text.contains("replaced=true"));
+        assert!(!shown.omit_outputs || text.contains("outputs=false"));
+    }
     assert_eq!(judge(pairs().none()).is_some(), text.split('&').all(str::is_empty));
+}
+
+fn decided(it: &Decision) {
+    assert!(plan::is_name(&it.option) && !it.digest.is_empty() && it.digest.len() <= PERSON_BYTES);
+    assert!(it.roles.len() <= limits::APPROVERS);
+    it.roles.iter().chain([&it.by]).for_each(|name| {
+        assert!(!name.is_empty());
+        person_or_nobody(name);
+    });
+    line(&it.comment);
+}
+
+fn signalled(it: &Sent) {
+    assert!(plan::is_name(&it.name) && it.id.len() <= limits::TASK_ID_BYTES);
+    if !it.payload.is_empty() {
+        document(&it.payload, limits::SIGNAL_BYTES);
+    }
+    person_or_nobody(&it.by);
+}
+
+fn again(it: &RerunRequest) {
+    assert!(!(it.subtasks.is_empty() && it.inputs.is_empty()));
+    assert!(it.subtasks.len() <= limits::PLAN_SUBTASKS && it.inputs.len() <= limits::PLAN_SUBTASKS);
+    it.inputs.values().for_each(|input| document(input.get().as_bytes(), limits::INPUT_BYTES));
+    person_or_nobody(&it.by);
+    line(&it.reason);
+}
+
+fn point(from: &Point) {
+    match from {
+        Point::Now => {}
+        Point::Event(number) => assert!(i64::try_from(*number).is_ok()),
+        Point::Snapshot(name) => snapshot(name),
+    }
+}
+
+fn snapshot(name: &str) {
+    assert!((1..=PERSON_BYTES).contains(&name.len()), "{name}");
+}
+
+fn person_or_nobody(name: &str) {
+    assert!(name.len() <= PERSON_BYTES && !name.chars().any(char::is_control), "{name:?}");
 }
 
 fn page(limit: u32, max: u32, prefix: &str) {

@@ -296,7 +296,7 @@ fn tasks_client(url: &str) -> TaskServiceClient<Channel> {
 }
 
 async fn get(client: &mut TaskServiceClient<Channel>, id: &str) -> Task {
-    let request = GetTaskRequest { task_id: id.to_owned(), omit_outputs: false };
+    let request = GetTaskRequest { task_id: id.to_owned(), ..GetTaskRequest::default() };
     let answer = client.get_task(request).await.expect("the task");
     answer.into_inner().task.expect("the task")
 }

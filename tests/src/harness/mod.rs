@@ -11,6 +11,7 @@ pub mod plans;
 pub mod process;
 pub mod raw_worker;
 pub mod sdk_worker;
+pub mod stage;
 pub mod wire;
 pub mod worker_process;
 
@@ -27,6 +28,7 @@ pub use self::{
     process::Process,
     raw_worker::RawWorker,
     sdk_worker::{Gate, SdkWorker},
+    stage::Stage,
     wire::Wire,
     worker_process::{Notes, WorkerProcess},
 };

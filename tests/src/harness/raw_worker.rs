@@ -181,7 +181,7 @@ impl RawWorker {
             Some(Heard::Assign(assign)) => self.briefs.extend(assign.briefs),
             Some(Heard::ResultAcks(acks)) => self.acks.extend(acks.acks),
             Some(Heard::Cancel(cancel)) => self.cancels.push_back(cancel.leases),
-            Some(Heard::Welcome(_) | Heard::Drain(_)) => {}
+            Some(Heard::Welcome(_) | Heard::Drain(_) | Heard::SpawnAck(_)) => {}
             None => panic!("the stream ended before {waits_for}"),
         }
     }

@@ -62,6 +62,17 @@ impl SdkWorker {
         })
     }
 
+    /// One that does what inputs say: it fails with the code in `fail`, or delivers what is in `say`, or else
+    /// everything it was handed.
+    pub fn obedient(addr: &str, agents: &[&str], slots: usize, ledger: &Ledger) -> SdkWorker {
+        SdkWorker::custom(addr, slots, |builder| {
+            agents.iter().fold(builder, |builder, agent| {
+                let ledger = ledger.clone();
+                builder.agent(Agent::new(*agent), move |context| obey(context, ledger.clone()))
+            })
+        })
+    }
+
     /// One whose agents the test makes.
     ///
     /// # Panics
@@ -128,6 +139,27 @@ async fn work(context: Context, ledger: Ledger, gate: Gate) -> Result<Output, Ha
         inputs.push(output["value"].as_u64().unwrap_or_default());
     }
     Output::json(&json!({"value": expected(&inputs), "lease": context.lease_id()}))
+}
+
+async fn obey(context: Context, ledger: Ledger) -> Result<Output, HandlerError> {
+    ledger.begin(context.brief());
+    let input: Value = context.input()?;
+    if let Some(code) = input["fail"].as_str() {
+        let mut failed = HandlerError::retryable(code, "as its input says");
+        failed.retryable = input["retryable"] == true;
+        return Err(failed);
+    }
+    if let Some(said) = input.get("say") {
+        return Output::json(said);
+    }
+    let mut handed = serde_json::Map::new();
+    for dependency in &context.brief().dependencies {
+        handed.insert(dependency.key.clone(), context.dependency(&dependency.key).await?);
+    }
+    let (item, agent): (Value, _) = (context.item()?, &context.brief().agent);
+    Output::json(&json!({
+        "agent": agent, "input": input, "item": item, "nth": context.nth(), "outputs": handed,
+    }))
 }
 
 /// What a subtask delivers whose dependencies delivered these: the number of ways to it from the start.

@@ -4,10 +4,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use downbeat_core::{
     effect::Queued,
     event::Event,
     id::{Index, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
+    note::NoteKey,
     plan::RouteSpec,
     reads::Reads,
     rows::{AgentSeen, Changes, Output},
@@ -136,6 +138,10 @@ impl Store for FaultyStore {
 
     fn outputs_of(&self, task: TaskNo) -> BoxFuture<'_, Result<Vec<Output>>> {
         Box::pin(self.trip(async move { self.inner.outputs_of(task).await }))
+    }
+
+    fn notes(&self, task: TaskNo) -> BoxFuture<'_, Result<Vec<(NoteKey, Bytes)>>> {
+        Box::pin(self.trip(async move { self.inner.notes(task).await }))
     }
 
     fn events(&self, task: TaskNo, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Event>>> {
@@ -339,9 +345,11 @@ pub(super) fn copy(changes: &Changes) -> Changes {
         new_tasks: changes.new_tasks.clone(),
         tasks: changes.tasks.clone(),
         new_plans: changes.new_plans.clone(),
+        growth: changes.growth.clone(),
         new_subtasks: changes.new_subtasks.clone(),
         subtasks: changes.subtasks.clone(),
         outputs: changes.outputs.clone(),
+        notes: changes.notes.clone(),
         history: changes.history.clone(),
         new_sessions: changes.new_sessions.clone(),
         sessions: changes.sessions.clone(),

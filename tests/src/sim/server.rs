@@ -6,8 +6,9 @@
 use std::{sync::Arc, time::Duration};
 
 use downbeat_core::{
+    check::Violation,
+    draft::Draft,
     id::{ReplicaNo, TenantNo},
-    plan::{Draft, Violation},
 };
 use downbeat_proto::v1;
 use downbeat_server::{
@@ -78,7 +79,7 @@ pub async fn start(world: &Arc<World>, store: &Arc<dyn Store>) -> Result<Server,
         dead_after_ms: settings.dead_after_ms,
         ..Config::default()
     };
-    let parts = assemble(config, Arc::clone(&store), Arc::new(NoPlanner)).await?;
+    let parts = assemble(config, Arc::clone(&store), Arc::new(NoPlanner), Arc::new([])).await?;
     let process::Process { replica, engine, committer, ticker, listener, stop_faces, stop_committer } = parts;
     process.spawn(committer);
     process.spawn(ticker);

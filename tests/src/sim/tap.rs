@@ -57,6 +57,7 @@ impl Tap {
             }
             FromWorker::Hello(_)
             | FromWorker::Results(_)
+            | FromWorker::Spawn(_)
             | FromWorker::CancelAck(_)
             | FromWorker::Goodbye(_) => BTreeSet::new(),
         };
@@ -115,7 +116,10 @@ impl Tap {
                 assign.briefs.iter().for_each(|brief| promises.briefed(&known, brief));
             }),
             Some(ToWorker::Cancel(_)) if world.has(Plant::NoLeaseLost) => return false,
-            Some(ToWorker::ResultAcks(_) | ToWorker::Cancel(_) | ToWorker::Drain(_)) | None => {}
+            Some(
+                ToWorker::ResultAcks(_) | ToWorker::SpawnAck(_) | ToWorker::Cancel(_) | ToWorker::Drain(_),
+            )
+            | None => {}
         }
         true
     }

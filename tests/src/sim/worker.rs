@@ -186,6 +186,7 @@ impl Worker {
                 cancel.leases.iter().map(lease_at).for_each(|at| self.cancel(at))
             }
             Some(ToWorker::Drain(_)) => self.draining = true,
+            Some(ToWorker::SpawnAck(_)) => self.world.fail("nobody asked for children"),
             Some(ToWorker::Welcome(_)) => self.world.fail("a second welcome came"),
             None => self.world.fail("an empty message came"),
         }

@@ -355,7 +355,7 @@ fn proto(request: &Value) -> SubmitTaskRequest {
         depends_on: texts(&sub["depends_on"]),
         sla_seconds: number(&sub["sla_seconds"]),
         max_attempts: number(&sub["max_attempts"]),
-        priority: 0,
+        ..Default::default()
     };
     let subtasks = request["plan"]["subtasks"].as_array().map(|subs| subs.iter().map(subtask).collect());
     SubmitTaskRequest {

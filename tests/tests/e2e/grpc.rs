@@ -90,10 +90,11 @@ async fn errors_carry_their_details() {
     assert!(violations.iter().any(|violation| violation.field == "task_id"), "{violations:?}");
     let info = details.error_info().expect("ErrorInfo");
     assert_eq!((info.reason.as_str(), info.domain.as_str()), ("INVALID_REQUEST", "downbeat"));
-    let unknown = GetTaskRequest { task_id: "nobody".into(), omit_outputs: false };
+    let unknown = GetTaskRequest { task_id: "nobody".into(), ..Default::default() };
     let unknown = tasks.get_task(unknown).await.unwrap_err();
     assert_eq!(unknown.get_error_details().error_info().expect("ErrorInfo").reason, "TASK_UNKNOWN");
-    let request = RetrySubtaskRequest { task_id: "e-1".into(), subtask_id: "only".into() };
+    let request =
+        RetrySubtaskRequest { task_id: "e-1".into(), subtask_id: "only".into(), ..Default::default() };
     let state = review.retry_subtask(request).await.unwrap_err();
     assert_eq!(state.code(), Code::FailedPrecondition);
     assert_eq!(state.get_error_details().error_info().expect("ErrorInfo").reason, "SUBTASK_STATE");

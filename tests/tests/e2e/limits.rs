@@ -126,6 +126,6 @@ async fn payloads_on_the_limit_are_taken_and_one_byte_more_refused(database: Dat
     );
     let sdk = client.submit(inputs("over", 65)).await.unwrap_err();
     assert!(matches!(sdk, downbeat_sdk::Error::TooLarge { .. }), "refused before it is sent: {sdk}");
-    let unknown = GetTaskRequest { task_id: "over".into(), omit_outputs: false };
+    let unknown = GetTaskRequest { task_id: "over".into(), ..Default::default() };
     assert_eq!(soon("an answer", raw.get_task(unknown)).await.unwrap_err().code(), tonic::Code::NotFound);
 }

@@ -52,7 +52,8 @@ pub(crate) async fn changed_rows_come_back_changed(store: &dyn Store) {
     task.status = TaskStatus::NeedsReview;
     task.mode = Mode::Auto;
     task.priority = Priority::Low;
-    (task.unfinished, task.failed, task.in_review, task.events) = (5, 6, 7, 8);
+    (task.total, task.unfinished, task.failed, task.in_review) = (4, 5, 6, 7);
+    (task.events, task.asking) = (8, 9);
     (task.started_at, task.ended_at, task.due_at, task.wake_at) = (None, None, None, None);
     (task.deadline, task.stopped_at) = (None, None);
     task.reason = String::new();
@@ -61,10 +62,13 @@ pub(crate) async fn changed_rows_come_back_changed(store: &dyn Store) {
         route: RouteNo(71),
         priority: Priority::Low,
         pending: 9,
+        failed: 0,
+        skipped: 10,
         failures: 8,
         attempts: 7,
         losses: 6,
         held: false,
+        waived: true,
         queued: None,
         lease: None,
         session: None,
@@ -81,7 +85,7 @@ pub(crate) async fn changed_rows_come_back_changed(store: &dyn Store) {
         subtasks: vec![build::subtask_row(100, 0, sub)],
         sessions: vec![session],
         outputs: vec![Output { artifacts: Vec::new(), body: Bytes::new(), ..build::output(100, 1) }],
-        history: vec![build::history(100, 7, 7)],
+        history: vec![build::history(100, 8, 8)],
         agents: vec![build::seen("writer", 6)],
         ..Changes::default()
     };
@@ -92,7 +96,7 @@ pub(crate) async fn changed_rows_come_back_changed(store: &dyn Store) {
     let subtasks = [changes.subtasks[0].clone(), untouched];
     same(&load(store, &reads).await, &rows(&changes.tasks, &subtasks, &changes.sessions));
     assert_eq!(store.outputs_of(TaskNo(100)).await.unwrap()[1], changes.outputs[0]);
-    assert_eq!(store.events(TaskNo(100), 6, 100).await.unwrap(), changes.history[0].events);
+    assert_eq!(store.events(TaskNo(100), 7, 100).await.unwrap(), changes.history[0].events);
     assert_eq!(store.agents(TENANT).await.unwrap(), changes.agents);
 }
 
@@ -101,12 +105,14 @@ pub(crate) async fn extreme_values_survive(store: &dyn Store) {
     let mut task = build::task(i64::MAX);
     task.id = "x".repeat(200);
     (task.total, task.unfinished, task.failed, task.in_review) = (INT, INT, INT, INT);
-    task.events = i64::MAX as u64;
+    (task.asking, task.events) = (INT, i64::MAX as u64);
     (task.created_at, task.due_at) = (Time(i64::MIN), Some(Time(i64::MAX)));
     task.reason = "\u{10FFFF}".repeat(1_000);
     let sub = Subtask {
         route: RouteNo(i64::MIN),
         pending: INT,
+        failed: INT,
+        skipped: INT,
         failures: u16::MAX,
         attempts: u16::MAX,
         losses: u16::MAX,
@@ -146,6 +152,8 @@ pub(crate) async fn missing_rows_are_left_out(store: &dyn Store) {
         whole: [TaskNo(2)].into(),
         subtasks: [(TaskNo(3), 0)].into(),
         hints: [(TaskNo(4), 0)].into(),
+        locks: true,
+        ..Reads::default()
     };
     same(&load(store, &reads).await, &Rows::default());
     assert!(store.task(TaskNo(1)).await.unwrap().is_none());

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use downbeat_core::{
     command::Request,
+    draft::Draft,
     event::{Artifact, AttemptError, Event, What},
     id::{Index, LeaseId, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
-    plan::{Draft, Plan},
+    note::NoteKey,
+    plan::{Node, Plan},
     reads::Reads,
-    rows::{AgentSeen, Changes, History, NewPlan, Output, Rows, SubtaskRow},
+    rows::{AgentSeen, Changes, Growth, History, NewPlan, NoteRow, Output, Rows, SubtaskRow},
     session::{AgentDeclaration, Session, SessionState, WorkerDeclaration},
     subtask::{Outcome, Subtask, SubtaskState},
     task::{Mode, Priority, Task, TaskStatus},
@@ -32,6 +34,7 @@ pub(crate) fn task(no: i64) -> Task {
         unfinished: 10,
         failed: 2,
         in_review: 3,
+        asking: 5,
         events: 4,
         created_at: Time(1_700_000_000_001),
         started_at: Some(Time(1_700_000_000_002)),
@@ -50,10 +53,13 @@ pub(crate) fn subtask() -> Subtask {
         route: RouteNo(70),
         priority: Priority::Critical,
         pending: 1,
+        failed: 12,
+        skipped: 13,
         failures: 2,
         attempts: 3,
         losses: 4,
         held: true,
+        waived: false,
         queued: Some(5),
         lease: Some(LeaseId(6)),
         session: Some(SessionNo(7)),
@@ -92,6 +98,7 @@ pub(crate) fn plan(task: i64) -> NewPlan {
         sla_seconds: Some(30),
         max_attempts: Some(5),
         priority: Some(Priority::Low),
+        ..Draft::default()
     };
     let drafts = [draft("one", &[]), draft("two", &["one"])];
     let plan = Plan::build(&format!("task-{task}"), Priority::Normal, 3, &drafts, |_| RouteNo(70));
@@ -120,6 +127,23 @@ pub(crate) fn output(task: i64, index: Index) -> Output {
     }
 }
 
+/// Nodes for a plan, that depend on each other in turn, and the first one on what is there: `new.2`, `new.3`, ...
+pub(crate) fn growth(task: i64, first: Index, count: u32) -> Growth {
+    let node = |index: Index| {
+        let draft = Draft { key: format!("new.{index}"), ..Draft::default() };
+        let mut nodes = Plan::build(&format!("task-{task}"), Priority::Normal, 3, &[draft], |_| RouteNo(71))
+            .nodes()
+            .to_vec();
+        let node = Node { depends_on: vec![index - 1], parent: Some(0), ..Node::clone(&nodes.remove(0)) };
+        Arc::new(node)
+    };
+    Growth { tenant: TENANT, task: TaskNo(task), first, nodes: (first..first + count).map(node).collect() }
+}
+
+pub(crate) fn note(task: i64, key: NoteKey, body: &'static str) -> NoteRow {
+    NoteRow { tenant: TENANT, task: TaskNo(task), key, body: Bytes::from_static(body.as_bytes()) }
+}
+
 /// Events numbered `first..=last`, one of each kind in turn.
 pub(crate) fn history(task: i64, first: u64, last: u64) -> History {
     let at = Time(1_700_000_000_100);
@@ -130,9 +154,10 @@ pub(crate) fn history(task: i64, first: u64, last: u64) -> History {
 fn what(number: u64) -> What {
     let (index, lease) = (1, LeaseId(i64::MAX));
     let reason = String::from("why\u{0}");
-    match number % 6 {
+    let by = String::from("somebody");
+    match number % 7 {
         0 => What::Task { status: TaskStatus::Running, reason },
-        1 => What::Subtask { index, state: SubtaskState::Blocked, reason },
+        1 => What::Subtask { index, state: SubtaskState::Blocked, reason, code: "CODE".into(), by },
         2 => What::Leased { index, attempt: 2, lease, worker: "worker-1".into() },
         3 => What::Returned { index, lease },
         4 => What::Ended {
@@ -144,6 +169,7 @@ fn what(number: u64) -> What {
             error: Some(AttemptError { code: "E".into(), message: "m".into() }),
             reason,
         },
+        5 => What::Grown { index: Some(index), first: 2, count: 3, reason, by },
         _ => What::Progress { index, lease, message: "half".into() },
     }
 }
@@ -195,11 +221,16 @@ pub(crate) fn one_of_each() -> Changes {
             subtask_row(100, 1, in_line(70, Priority::Low, 9)),
         ],
         outputs: vec![output(100, 0)],
-        history: vec![history(100, 1, 6)],
+        history: vec![history(100, 1, 7)],
         new_sessions: vec![session(7)],
         agents: vec![seen("writer", 5)],
         ..Changes::default()
     }
+}
+
+/// Reads for these notes alone.
+pub(crate) fn notes(keys: &[(i64, NoteKey)]) -> Reads {
+    Reads { notes: keys.iter().map(|&(task, key)| (TaskNo(task), key)).collect(), ..Reads::default() }
 }
 
 /// Reads for all of a task.

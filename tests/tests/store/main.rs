@@ -1,11 +1,13 @@
-//! Conformance: what both stores must do, each case on Postgres, on SQLite in a file and in memory; and what
-//! only one of them can be asked.
+//! Conformance: what every store must do, each case on Postgres, on SQLite in a file and in memory, and on the
+//! simulation's maps; and what only one of them can be asked.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod batches;
 mod build;
+mod graphs;
 mod lists;
+mod migrated;
 mod on_postgres;
 mod on_sqlite;
 mod remembered;
@@ -55,6 +57,15 @@ macro_rules! conformance {
                     }
                 )*)*
             }
+            mod simulated {
+                $($(
+                    #[tokio::test]
+                    async fn $case() {
+                        let store = downbeat_tests::sim::database::Database::new(crate::clock());
+                        crate::$module::$case(&store).await;
+                    }
+                )*)*
+            }
         }
     };
 }
@@ -77,6 +88,16 @@ conformance! {
         dead_sessions_are_deleted
         the_last_word_of_an_agent_counts
         a_writer_is_dropped_in_the_middle
+    }
+    graphs {
+        a_plan_grows_with_its_task
+        a_new_task_grows_in_the_batch_that_creates_it
+        each_plan_has_its_own_parts
+        a_place_of_a_plan_is_taken_once
+        a_plan_has_the_context_of_the_metadata
+        notes_come_back_as_they_were_written
+        a_note_is_overwritten
+        notes_of_a_task_that_is_not_there_are_absent
     }
     lists {
         the_line_is_in_order_and_starts_at_the_cursor

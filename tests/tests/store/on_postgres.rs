@@ -7,6 +7,7 @@ use std::{
 
 use downbeat_core::{
     id::{SessionNo, TaskNo},
+    note::NoteKey,
     reads::Reads,
     rows::Changes,
     task::{Task, TaskStatus},
@@ -106,6 +107,40 @@ async fn who_waits_for_a_lock_sees_what_was_written_and_draws_a_later_stamp() {
     let subtasks =
         [changes.subtasks[0].clone(), changes.new_subtasks[0].clone(), subtask_row(2, 0, build::subtask())];
     same(&second.rows, &rows(&[task, build::task(2)], &subtasks, &[]));
+}
+
+#[tokio::test]
+async fn notes_are_read_under_the_lock_of_their_task() {
+    let url = new_database().await;
+    let store = PostgresStore::connect(&url, 2).await.unwrap();
+    let meddler = sql(&url).await;
+    write(&store, &two_tasks()).await;
+    let (mut one, mut two) = writers(&store).await;
+    let reads = build::notes(&[(1, NoteKey::Signals)]);
+    one.load(&reads).await.unwrap();
+    let mut waiting = two.load(&reads);
+    assert!((&mut waiting).now_or_never().is_none());
+    until_waiting(&meddler, 1).await;
+    let note = build::note(1, NoteKey::Signals, "{}");
+    let noted = |note| Changes { tasks: vec![build::task(1)], notes: vec![note], ..Changes::default() };
+    one.commit(&noted(note.clone())).await.unwrap();
+
+    let mut expected = rows(&[build::task(1)], &[], &[]);
+    expected.load_note(note.task, note.key, Some(note.body));
+    same(&waiting.await.unwrap().rows, &expected);
+    // The other task is free, and so is a look at what is committed.
+    one.load(&build::notes(&[(2, NoteKey::Signals)])).await.unwrap();
+    two.commit(&noted(build::note(1, NoteKey::Gate(0), "{}"))).await.unwrap();
+    assert_eq!(store.notes(TaskNo(1)).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_plan_with_a_gap_is_not_read() {
+    let store = open_postgres().await;
+    let growth = vec![build::growth(100, 3, 1)];
+    write(&store, &Changes { growth, ..one_of_each() }).await;
+    let found = store.plans(&[TaskNo(100)]).await;
+    assert!(matches!(found, Err(StoreError::Corrupt(_))), "{found:?}");
 }
 
 #[tokio::test]

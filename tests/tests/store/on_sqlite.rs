@@ -50,6 +50,7 @@ fn in_memory_everything_is_done_at_once() {
     at_once(store.list_tasks(&list)).unwrap();
     at_once(store.outputs(&[(TaskNo(100), 0)])).unwrap();
     at_once(store.outputs_of(TaskNo(100))).unwrap();
+    at_once(store.notes(TaskNo(100))).unwrap();
     at_once(store.events(TaskNo(100), 0, 1)).unwrap();
     at_once(store.ready(RouteNo(70), [0; 4], 1)).unwrap();
     at_once(store.stuck(RouteNo(70), true, Time(0), 1)).unwrap();

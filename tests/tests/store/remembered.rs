@@ -2,6 +2,7 @@
 
 use downbeat_core::{
     id::{SessionNo, TaskNo},
+    note::NoteKey,
     reads::Reads,
     rows::{Changes, Rows},
     task::Task,
@@ -197,6 +198,117 @@ async fn what_is_new_is_written_under_locks() {
     bed.one.commit(&ours).await.unwrap();
     assert_eq!(bed.head().await.events, 900);
     assert_eq!(bed.store.sessions().await.unwrap().len(), 2);
+}
+
+/// What the task grows by, and notes of it.
+fn grown(head: &Task, events: u64) -> Changes {
+    let head = Task { total: 2, ..head.clone() };
+    Changes {
+        growth: vec![build::growth(1, 1, 1)],
+        new_subtasks: vec![subtask_row(1, 1, build::subtask())],
+        ..self::events(&head, events)
+    }
+}
+
+#[tokio::test]
+async fn what_wants_locks_is_not_recalled() {
+    let mut bed = Bed::new().await;
+    for reads in [
+        Reads { locks: true, ..place() },
+        Reads { notes: [(TaskNo(1), NoteKey::Signals)].into(), ..place() },
+        Reads { sessions: [SessionNo(7)].into(), ..place() },
+    ] {
+        bed.recall(&place()).await;
+        bed.one.rollback().await;
+        bed.one.load(&reads).await.unwrap();
+        assert!(bed.is_open().await, "{reads:?}");
+        bed.one.rollback().await;
+    }
+}
+
+#[tokio::test]
+async fn growth_and_notes_are_written_under_locks() {
+    for ours in [
+        |head: &Task| grown(head, 900),
+        |head: &Task| Changes { notes: vec![build::note(1, NoteKey::Gate(0), "{}")], ..events(head, 900) },
+    ] {
+        let mut bed = Bed::new().await;
+        bed.recall(&place()).await;
+        let head = bed.head().await;
+        let ours = ours(&head);
+        conflict(bed.one.commit(&ours).await);
+        assert_eq!(bed.head().await, head);
+        assert_eq!(bed.store.notes(TaskNo(1)).await.unwrap(), []);
+        // The next try locks.
+        bed.one.load(&place()).await.unwrap();
+        assert!(bed.is_open().await);
+        bed.one.commit(&ours).await.unwrap();
+        assert_eq!(bed.head().await.events, 900);
+        assert_eq!(bed.store.notes(TaskNo(1)).await.unwrap().len(), ours.notes.len());
+        assert!(!bed.is_open().await);
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_grew_is_remembered_as_it_is_now() {
+    let mut bed = Bed::new().await;
+    let locked = Reads { locks: true, ..build::whole(1) };
+    bed.one.load(&locked).await.unwrap();
+    let head = bed.head().await;
+    let changes = grown(&head, 900);
+    bed.one.commit(&changes).await.unwrap();
+    let recalled = bed.recall(&build::whole(1)).await;
+    same(&recalled, &load(&bed.store, &build::whole(1)).await);
+
+    // Whoever remembers it as it was finds out.
+    bed.one.rollback().await;
+    std::mem::swap(&mut bed.one, &mut bed.other);
+    bed.recall(&place()).await;
+    let head = bed.head().await;
+    bed.other.load(&locked).await.unwrap();
+    let growth = vec![build::growth(1, 2, 1)];
+    let new_subtasks = vec![subtask_row(1, 2, build::subtask())];
+    let theirs = Changes { growth, new_subtasks, ..events(&Task { total: 3, ..head.clone() }, head.events) };
+    bed.other.commit(&theirs).await.unwrap();
+    conflict(bed.one.commit(&events(&head, 901)).await);
+    assert_eq!(bed.head().await.total, 3);
+}
+
+#[tokio::test]
+async fn a_note_of_another_disproves_what_is_remembered() {
+    let mut bed = Bed::new().await;
+    bed.recall(&place()).await;
+    let head = bed.head().await;
+    bed.other.load(&build::notes(&[(1, NoteKey::Signals)])).await.unwrap();
+    // The head stays as it was.
+    let notes = vec![build::note(1, NoteKey::Signals, "{}")];
+    bed.other.commit(&Changes { notes, ..events(&head, head.events) }).await.unwrap();
+    conflict(bed.one.commit(&events(&head, 900)).await);
+    assert_eq!(bed.head().await, head);
+}
+
+#[tokio::test]
+async fn new_rows_of_an_old_task_are_proven_with_it() {
+    let mut bed = Bed::new().await;
+    bed.recall(&place()).await;
+    let head = bed.head().await;
+    let more = |events: u64| Changes {
+        new_subtasks: vec![subtask_row(1, 1, build::subtask())],
+        ..self::events(&Task { total: 2, ..head.clone() }, events)
+    };
+    bed.other.load(&place()).await.unwrap();
+    bed.other.commit(&events(&head, 800)).await.unwrap();
+    conflict(bed.one.commit(&more(900)).await);
+    assert_eq!(bed.store.task(TaskNo(1)).await.unwrap().unwrap().subtasks.len(), 1);
+    assert!(!bed.is_open().await);
+
+    bed.recall(&place()).await;
+    bed.one.commit(&more(900)).await.unwrap();
+    let record = bed.store.task(TaskNo(1)).await.unwrap().unwrap();
+    assert_eq!((record.task.events, record.task.total, record.subtasks.len()), (900, 2, 2));
+    // All of it is remembered, and all there is.
+    let recalled = bed.recall(&build::whole(1)).await;
+    same(&recalled, &load(&bed.store, &build::whole(1)).await);
 }
 
 /// Tasks, each with a subtask, a plan and an event, and beside them what changes of an old one.

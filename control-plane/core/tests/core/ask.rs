@@ -3,22 +3,32 @@
 //! A subtask is `key` in task `t`, or `task/key`. A lease is a subtask, with `#2` for its second lease (the
 //! newest is meant otherwise), `#x` for an invented one, and `@w2` where another worker sends the message.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use downbeat_core::{
-    command::{Action, Command, Request, Submit, WorkResult},
+    check::{check, check_at},
+    command::{Action, Command, Decision, Request, Rerun, Sent, Submit, WorkResult},
+    draft::{
+        Approval, Choice, Does, Draft, Failures, Loop, Map, OnFailure, OnLimit, OnTimeout, RunIf, SignalGate,
+        Then, Timer,
+    },
     event::AttemptError,
     id::{Index, LeaseAt, LeaseId, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
-    plan::{Draft, Plan, RouteSpec},
+    note::{Gate, NoteKey},
+    plan::{self, Node, Plan, RouteSpec},
     session::{AgentDeclaration, WorkerDeclaration},
     task::{Mode, Priority},
     time::Time,
 };
+use serde_json::value::RawValue;
 
 use crate::world::{HERE, World};
 
-type Make = Box<dyn FnOnce(&mut World) -> Command>;
+type Make = Box<dyn FnOnce(&mut World) -> Vec<Command>>;
 
 /// One batch to be.
 pub(crate) struct Ask {
@@ -47,12 +57,29 @@ impl Ask {
     }
 
     pub(crate) fn commands(self, world: &mut World) -> Vec<Command> {
-        self.make.into_iter().map(|make| make(world)).collect()
+        self.make.into_iter().flat_map(|make| make(world)).collect()
     }
 }
 
 fn ask(make: impl FnOnce(&mut World) -> Command + 'static) -> Ask {
+    several(move |world| vec![make(world)])
+}
+
+fn several(make: impl FnOnce(&mut World) -> Vec<Command> + 'static) -> Ask {
     Ask { later_ms: 0, replica: HERE, make: vec![Box::new(make)] }
+}
+
+/// What effects asked for at once.
+pub(crate) fn follow() -> Ask {
+    several(|world| std::mem::take(&mut world.prompts).into_values().collect())
+}
+
+/// What a tick finds, after effects were lost.
+pub(crate) fn tick() -> Ask {
+    several(|world| {
+        world.prompts.clear();
+        world.due()
+    })
 }
 
 /// A batch without commands: the replica only looks at its line.
@@ -110,6 +137,89 @@ impl Sketch {
         self.draft(key, |draft| draft.agent = agent)
     }
 
+    /// What a subtask does without a worker.
+    pub(crate) fn does(self, key: &str, does: Does<Vec<Draft>>) -> Sketch {
+        self.draft(key, |draft| {
+            draft.agent = String::new();
+            draft.does = does;
+        })
+    }
+
+    pub(crate) fn run_if(self, key: &str, run_if: RunIf) -> Sketch {
+        self.draft(key, |draft| draft.run_if = run_if)
+    }
+
+    pub(crate) fn when(self, key: &str, when: &str) -> Sketch {
+        self.draft(key, |draft| draft.when = Some(when.to_owned()))
+    }
+
+    pub(crate) fn on_failure(self, key: &str, on_failure: OnFailure) -> Sketch {
+        self.draft(key, |draft| draft.on_failure = Some(on_failure))
+    }
+
+    /// These have failed when they have, without a person.
+    pub(crate) fn failing(self, keys: &str) -> Sketch {
+        keys.split_whitespace().fold(self, |task, key| task.on_failure(key, OnFailure::Fail))
+    }
+
+    pub(crate) fn input(self, key: &str, json: &str) -> Sketch {
+        let json = RawValue::from_string(json.to_owned()).expect("tests draw JSON");
+        self.draft(key, |draft| draft.input = Some(json))
+    }
+
+    pub(crate) fn group(self, key: &str, body: Sketch) -> Sketch {
+        self.does(key, Does::Group(body.drafts))
+    }
+
+    /// Runs a body for each element, so many at the same time.
+    pub(crate) fn map(self, key: &str, over: &str, max_parallel: Option<u32>, body: Sketch) -> Sketch {
+        self.map_with(key, over, max_parallel, Failures::FailFast, body)
+    }
+
+    pub(crate) fn map_with(
+        self,
+        key: &str,
+        over: &str,
+        max_parallel: Option<u32>,
+        failures: Failures,
+        body: Sketch,
+    ) -> Sketch {
+        let map = Map { over: over.to_owned(), max_parallel, failures, body: body.drafts };
+        self.does(key, Does::Map(map))
+    }
+
+    pub(crate) fn repeat(self, key: &str, until: &str, max: u32, on_limit: OnLimit, body: Sketch) -> Sketch {
+        let of = Loop { until: until.to_owned(), max_iterations: max, on_limit, body: body.drafts };
+        self.does(key, Does::Loop(of))
+    }
+
+    pub(crate) fn signal(self, key: &str, name: &str, matches: Option<&str>, seconds: Option<u32>) -> Sketch {
+        let (name, matches) = (name.to_owned(), matches.map(str::to_owned));
+        self.does(key, Does::Signal(SignalGate { name, matches, timeout_seconds: seconds }))
+    }
+
+    pub(crate) fn timer(self, key: &str, seconds: u32) -> Sketch {
+        self.does(key, Does::Timer(Timer::Seconds(seconds)))
+    }
+
+    pub(crate) fn approval(self, key: &str, change: impl FnOnce(&mut Approval)) -> Sketch {
+        let option = |name: &str, then| Choice { name: name.to_owned(), then };
+        let mut approval = Approval {
+            message: "may it?".into(),
+            approvers: Vec::new(),
+            quorum: 1,
+            options: vec![
+                option("yes", Then::Complete),
+                option("no", Then::Fail),
+                option("drop", Then::Skip),
+            ],
+            timeout_seconds: None,
+            on_timeout: OnTimeout::Fail,
+        };
+        change(&mut approval);
+        self.does(key, Does::Approval(approval))
+    }
+
     pub(crate) fn priority(mut self, priority: Priority) -> Sketch {
         self.priority = priority;
         self
@@ -131,9 +241,17 @@ impl Sketch {
         self
     }
 
+    /// As a worker's children; they pass the same check as any other.
+    pub(crate) fn body(self, world: &mut World) -> Arc<Vec<Node>> {
+        check_at("children", &self.drafts, &[]).expect("tests draw valid children");
+        let (priority, attempts_max) = (Priority::Normal, world.policy.attempts_max);
+        let route = &mut |spec: &RouteSpec| world.route(spec);
+        Arc::new(plan::body(priority, attempts_max, OnFailure::Review, &self.drafts, &[], route))
+    }
+
     /// The command; the plan passes the same check as any other.
     pub(crate) fn submit(self, world: &mut World, tenant: TenantNo) -> Command {
-        Plan::check(&self.drafts).expect("tests draw valid plans");
+        check(&self.drafts).expect("tests draw valid plans");
         let attempts_max = world.policy.attempts_max;
         let plan = Plan::build(&self.id, self.priority, attempts_max, &self.drafts, |spec| world.route(spec));
         let route = |agents: &str| agents.split_whitespace().map(|agent| world.agent_route(agent)).collect();
@@ -148,6 +266,7 @@ impl Sketch {
             due_at: deadline,
             request: Request { title: "a title".into(), ..Request::default() },
             served,
+            done: BTreeMap::new(),
             plan: Arc::new(plan),
         }))
     }
@@ -208,7 +327,7 @@ fn review(subtask: &str, action: Action) -> Ask {
     let subtask = subtask.to_owned();
     ask(move |world| {
         let (task, index) = world.place(&subtask);
-        Command::Review { task, index, action }
+        Command::Review { task, index, action, by: "ann".into() }
     })
 }
 
@@ -230,6 +349,90 @@ pub(crate) fn complete(subtask: &str) -> Ask {
 
 pub(crate) fn release(subtask: &str) -> Ask {
     review(subtask, Action::Release)
+}
+
+/// Runs subtasks again, and what depends on them.
+pub(crate) fn rerun(subtasks: &str) -> Ask {
+    let subtasks = subtasks.to_owned();
+    ask(move |world| {
+        let places: Vec<(TaskNo, Index)> =
+            subtasks.split_whitespace().map(|name| world.place(name)).collect();
+        let task = places.first().expect("something is named").0;
+        let from = places.into_iter().map(|(_, index)| index).collect();
+        let rerun = Rerun { from, by: "ann".into(), reason: "again".into(), ..Rerun::default() };
+        Command::Rerun { task, rerun: Arc::new(rerun) }
+    })
+}
+
+/// Runs one subtask again with another input.
+pub(crate) fn rerun_with(subtask: &str, json: &str) -> Ask {
+    let subtask = subtask.to_owned();
+    let json = RawValue::from_string(json.to_owned()).expect("tests draw JSON");
+    ask(move |world| {
+        let (task, index) = world.place(&subtask);
+        let (from, inputs) = (BTreeSet::from([index]), BTreeMap::from([(index, json)]));
+        Command::Rerun { task, rerun: Arc::new(Rerun { from, inputs, ..Rerun::default() }) }
+    })
+}
+
+/// Somebody chooses, having seen what is to be approved: `ann`, or `ann/role role`.
+pub(crate) fn decide(subtask: &str, option: &str, by: &str) -> Ask {
+    decide_on(subtask, option, by, None)
+}
+
+/// Somebody chooses, having seen something else.
+pub(crate) fn decide_on(subtask: &str, option: &str, by: &str, digest: Option<&str>) -> Ask {
+    let (subtask, digest) = (subtask.to_owned(), digest.map(str::to_owned));
+    let (by, roles) = by.split_once('/').unwrap_or((by, ""));
+    let mut decision = Decision {
+        by: by.to_owned(),
+        roles: roles.split_whitespace().map(str::to_owned).collect(),
+        option: option.to_owned(),
+        ..Decision::default()
+    };
+    ask(move |world| {
+        let (task, index) = world.place(&subtask);
+        let gate = world.gate(&subtask).map(|gate| gate.digest).unwrap_or_default();
+        decision.digest = digest.unwrap_or(gate);
+        Command::Decide { task, index, decision: Arc::new(decision) }
+    })
+}
+
+/// A signal to task `t`: its name, what it carries, and the sender's id of it.
+pub(crate) fn signal(name: &str, json: &'static str, id: &str) -> Ask {
+    let (name, id) = (name.to_owned(), id.to_owned());
+    ask(move |world| {
+        let sent = Sent { name, payload: Bytes::from_static(json.as_bytes()), by: "ann".into(), id };
+        Command::Signal { task: world.task_no("t"), signal: Arc::new(sent) }
+    })
+}
+
+/// A worker adds children to what it has.
+pub(crate) fn spawn(lease: &str, children: Sketch) -> Ask {
+    let lease = lease.to_owned();
+    ask(move |world| {
+        let (at, session) = world.lease(&lease);
+        Command::Spawn { at, session, children: children.body(world) }
+    })
+}
+
+pub(crate) fn suspend(lease: &str) -> Ask {
+    finish(lease, WorkResult::Suspended)
+}
+
+/// Delivers a certain output.
+pub(crate) fn gives(lease: &str, json: &'static str) -> Ask {
+    let output = Bytes::from_static(json.as_bytes());
+    finish(lease, WorkResult::Completed { output, artifacts: Vec::new() })
+}
+
+/// A group is seen to.
+pub(crate) fn attend(subtask: &str, begin: Option<(u32, u32)>) -> Ask {
+    let subtask = subtask.to_owned();
+    ask(move |world| {
+        let (task, index) = world.place(&subtask);
+        Command::Attend { task, index, begin }
+    })
 }
 
 /// Sends a subtask to another agent.
@@ -445,6 +648,19 @@ impl World {
         let (task, key) = name.split_once('/').unwrap_or(("t", name));
         let task = self.task_no(task);
         (task, self.plans.get(&task).and_then(|plan| plan.find(key)).unwrap_or(99))
+    }
+
+    /// The approval of that name, once it is open.
+    pub(crate) fn gate(&self, name: &str) -> Option<Gate> {
+        let (task, index) = self.place(name);
+        let note = self.notes.get(&(task, NoteKey::Gate(index)))?;
+        Some(serde_json::from_slice(note).expect("a note is what it says"))
+    }
+
+    /// What a subtask delivered.
+    pub(crate) fn output(&self, name: &str) -> &str {
+        let output = self.outputs.get(&self.place(name));
+        output.map_or("", |output| std::str::from_utf8(&output.body).expect("JSON is text"))
     }
 
     /// The newest session of that worker, or one that does not exist.

@@ -9,8 +9,8 @@ use downbeat_core::{
 
 use crate::{
     ask::{
-        ack, cancel, done, drain, execute, fails, fails_for_good, finish, hand_back, look, lose, open, pause,
-        progress, retry, silence, sketch, submit, wake,
+        ack, agent, block, cancel, done, drain, execute, fails, fails_for_good, finish, hand_back, look,
+        lose, open, open_as, pause, progress, retry, silence, sketch, submit, wake,
     },
     table::{check, given},
     world::World,
@@ -346,4 +346,36 @@ fn a_completed_task_tells_nobody_to_stop() {
     );
     given(&mut world, [submit(sketch("u", "a")), execute("u")]);
     assert_eq!(world.states("u"), "u/a leased");
+}
+
+#[test]
+fn another_agent_takes_over_when_attempts_are_used_up() {
+    let task = sketch("t", "a").attempts("a", 1).draft("a", |draft| {
+        draft.fallback = vec!["painter".into(), "writer".into()];
+    });
+    let mut world = World::with_sketch(task, 1);
+    check(&mut world, [(fails("a"), "accepted | a ready | a failed(1) BROKEN | queued a")]);
+    assert_eq!(world.reason("t"), "all 1 attempts are used up; falls back to `painter`");
+    given(&mut world, [execute("t"), open_as("w2", 1, &[agent("painter")]), look()]);
+    check(&mut world, [(fails_for_good("a"), "accepted | a ready | a failed(2) BROKEN | queued a")]);
+    given(&mut world, [open_as("w3", 1, &[agent("writer")]), look()]);
+    let told = "accepted | t needs_review, a needs_review | a failed(3) BROKEN, t needs_review";
+    check(&mut world, [(fails_for_good("a"), told)]);
+}
+
+#[test]
+fn another_agent_takes_over_from_one_that_is_away() {
+    let task = sketch("t", "a").draft("a", |draft| draft.fallback = vec!["painter".into()]);
+    let mut world = World::with_sketch(task, 0);
+    check(&mut world, [(block("a"), "done | | a ready | queued a")]);
+    check(&mut world, [(block("a"), "done | a blocked | a blocked")]);
+}
+
+#[test]
+fn codes_that_are_not_to_be_tried_again_are_not() {
+    let task = sketch("t", "a").draft("a", |draft| draft.retry.non_retryable = vec!["BROKEN".into()]);
+    let mut world = World::with_sketch(task, 1);
+    let told = "accepted | t needs_review, a needs_review | a failed(1) BROKEN, t needs_review";
+    check(&mut world, [(fails("a"), told)]);
+    assert_eq!(world.sub("a").failures, 1);
 }

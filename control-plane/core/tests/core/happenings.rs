@@ -11,14 +11,14 @@ use downbeat_core::{
 use crate::{
     ask::{
         Ask, ack, block, cancel, complete, deadline, detach, done, execute, execute_until, fails,
-        fails_for_good, give_up, hand_back, look, lose, open, pause, release, retry, route, silence, sketch,
-        skip, submit, unblock, wake,
+        fails_for_good, give_up, hand_back, look, lose, open, pause, release, rerun, retry, route, silence,
+        sketch, skip, submit, unblock, wake,
     },
     table::given,
     world::World,
 };
 
-const HAPPENINGS: [H; 13] = [
+const HAPPENINGS: [H; 15] = [
     H::Arrive,
     H::Hold,
     H::Block,
@@ -27,7 +27,9 @@ const HAPPENINGS: [H; 13] = [
     H::Start,
     H::Requeue,
     H::BackOff,
+    H::Suspend,
     H::Exhaust,
+    H::Reopen,
     H::Complete,
     H::Fail,
     H::Skip,
@@ -85,6 +87,18 @@ fn transitions() -> Vec<(S, H, S, Vec<Ask>)> {
     ]
 }
 
+/// Legal, of subtasks that were planned for it: caused in `decisions.rs`, `gates.rs` and `children.rs`.
+const ELSEWHERE: [(S, H, S); 8] = [
+    (S::Leased, H::Suspend, S::Waiting),
+    (S::Running, H::Suspend, S::Waiting),
+    (S::NeedsReview, H::Reopen, S::Pending),
+    (S::Pending, H::Exhaust, S::NeedsReview),
+    (S::Waiting, H::Exhaust, S::NeedsReview),
+    (S::Pending, H::Fail, S::Failed),
+    (S::Leased, H::Fail, S::Failed),
+    (S::Running, H::Fail, S::Failed),
+];
+
 /// Every legal transition of a task that a command causes.
 fn status_transitions() -> Vec<(T, T, Vec<Ask>)> {
     vec![
@@ -108,6 +122,9 @@ fn status_transitions() -> Vec<(T, T, Vec<Ask>)> {
         (T::NeedsReview, T::Completed, vec![skip("it")]),
         (T::NeedsReview, T::Failed, vec![give_up("it")]),
         (T::NeedsReview, T::Cancelled, vec![cancel("t")]),
+        (T::Completed, T::Running, vec![rerun("it")]),
+        (T::Failed, T::Running, vec![rerun("it")]),
+        (T::Cancelled, T::Running, vec![rerun("it")]),
     ]
 }
 
@@ -163,14 +180,15 @@ fn subject_task(status: T) -> World {
 
 #[test]
 fn subtasks_move_as_the_table_says_and_not_otherwise() {
-    let legal: Vec<(S, H, S)> = transitions().into_iter().map(|(from, by, to, _)| (from, by, to)).collect();
+    let caused = transitions().into_iter().map(|(from, by, to, _)| (from, by, to));
+    let legal: Vec<(S, H, S)> = caused.chain(ELSEWHERE).collect();
     for from in S::ALL {
         for by in HAPPENINGS {
             let expected = legal.iter().find(|row| (row.0, row.1) == (from, by)).map(|row| row.2);
             assert_eq!(from.next(by), expected, "{from:?} by {by:?}");
         }
     }
-    assert_eq!(legal.len(), 44);
+    assert_eq!(legal.len(), 52);
 }
 
 #[test]
@@ -203,8 +221,11 @@ fn every_happening_is_in_the_table() {
         H::Fail => 10,
         H::Skip => 11,
         H::Cancel => 12,
+        H::Suspend => 13,
+        H::Reopen => 14,
     };
-    assert!(HAPPENINGS.into_iter().map(place).eq(0..13));
+    let places: BTreeSet<i32> = HAPPENINGS.into_iter().map(place).collect();
+    assert!(places.into_iter().eq(0..15));
 }
 
 #[test]

@@ -86,7 +86,13 @@ fn each_damage_is_seen() {
         ("subtask 0 (completed): completed 2 times", |w| {
             w.task.events += 1;
             let (number, at) = (w.task.events, Time(9));
-            let what = What::Subtask { index: 0, state: SubtaskState::Completed, reason: String::new() };
+            let what = What::Subtask {
+                index: 0,
+                state: SubtaskState::Completed,
+                reason: String::new(),
+                code: String::new(),
+                by: String::new(),
+            };
             w.events.push(Event { number, at, what });
         }),
         ("subtask 2 (ready): completed 1 times", |w| {

@@ -7,10 +7,18 @@ mod ask;
 mod table;
 mod world;
 
+mod again;
 mod attempt;
 mod backoff;
+mod children;
+mod compensation;
+mod decisions;
 mod execute;
+mod expr;
+mod gates;
 mod graph;
+mod groups;
+mod guard;
 mod happenings;
 mod idle;
 mod invariants;

@@ -1,9 +1,9 @@
 //! Who gets what: order of the line, free slots, seats that are gone, ids that run out, deadlines.
 
 use downbeat_core::{
+    draft::Draft,
     effect::Effect,
     id::{ReplicaNo, TaskNo, TenantNo},
-    plan::Draft,
     session::AgentDeclaration,
     task::Priority,
     time::MINTS_MAX,

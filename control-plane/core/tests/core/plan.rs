@@ -1,9 +1,11 @@
 //! The one validator of plans, and what an accepted plan looks like.
 
 use downbeat_core::{
+    check::{Violation, check},
+    draft::Draft,
     id::RouteNo,
     limits,
-    plan::{Draft, Node, Plan, RouteSpec, Violation},
+    plan::{Node, Plan, RouteSpec},
     task::Priority,
 };
 use proptest::prelude::*;
@@ -26,7 +28,7 @@ fn json(bytes: usize) -> Option<Box<RawValue>> {
 
 #[track_caller]
 fn check_plan(drafts: &[Draft], violations: &[(&str, &str)]) {
-    let found = Plan::check(drafts).err().unwrap_or_default();
+    let found = check(drafts).err().unwrap_or_default();
     let found: Vec<(&str, &str)> = found.iter().map(|v| (v.field.as_str(), v.issue.as_str())).collect();
     assert_eq!(found, violations);
 }
@@ -209,7 +211,7 @@ fn of_what_is_too_many_nothing_more_is_said() {
     let issue = "at most 100000 dependencies (PLAN_DEPENDENCIES), got 100001";
     check_plan(&dependencies, &[("plan.subtasks", issue)]);
     let tags = with(|draft| draft.capabilities = keys(limits::CAPABILITIES * 1_000));
-    let found = Plan::check(&tags).expect_err("too many");
+    let found = check(&tags).expect_err("too many");
     assert_eq!(found.len(), 1 + limits::CAPABILITIES, "the limit, and the tags within it");
 }
 
@@ -373,7 +375,7 @@ proptest! {
             }
             seen.contains(&start)
         };
-        let found = Plan::check(&drafts);
+        let found = check(&drafts);
         prop_assert_eq!(found.is_err(), (0..8).any(reaches_itself));
         if let Err(violations) = found {
             let [Violation { field, issue }] = &violations[..] else { panic!("one cycle: {violations:?}") };

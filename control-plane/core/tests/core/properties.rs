@@ -1,11 +1,16 @@
 //! Random plans and random commands, also stale, doubled, invented and lost ones. The world checks its laws
 //! after every batch; here is what must hold of whole runs. `PROPTEST_CASES` asks for more of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use downbeat_core::{
-    command::{Action, Command, Reply, Verdict, WorkResult},
+    command::{Action, Command, Decision, Reply, Rerun, Sent, Verdict, WorkResult},
+    draft::{Does, Failures, OnFailure, OnLimit, OnTimeout, RunIf},
     id::{Index, LeaseAt, LeaseId, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
+    note::{Gate, NoteKey},
     session::{AgentDeclaration, SessionState},
     subtask::SubtaskState,
     task::{Mode, Priority, TaskStatus},
@@ -94,6 +99,29 @@ enum Op {
     },
     Drain(Pick),
     Forget(Pick),
+    Decide {
+        subtask: Pick,
+        option: u8,
+        genuine: bool,
+    },
+    Signal {
+        task: Pick,
+        what: u8,
+    },
+    Spawn {
+        lease: LeasePick,
+        children: u8,
+    },
+    Attend {
+        subtask: Pick,
+        begin: Option<(u32, u32)>,
+    },
+    Rerun {
+        subtask: Pick,
+        also: Option<Pick>,
+    },
+    /// All that is due, as a tick finds it.
+    Tick,
     /// Something that was sent before, word for word.
     Again(Pick),
 }
@@ -107,6 +135,8 @@ struct Batch {
     in_vain: bool,
     /// No hinted task could be locked.
     hintless: bool,
+    /// What effects asked for is lost.
+    forgetful: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -134,7 +164,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => any::<Pick>().prop_map(Op::Cancel),
         10 => (any::<Pick>(), 0..5_u8).prop_map(|(subtask, action)| Op::Review { subtask, action }),
         4 => (any::<Pick>(), 0..3_u8).prop_map(|(subtask, agent)| Op::Route { subtask, agent }),
-        48 => (lease_pick(), sender(), 0..6_u8)
+        48 => (lease_pick(), sender(), 0..8_u8)
             .prop_map(|(lease, sender, result)| Op::Finish { lease, sender, result }),
         10 => (lease_pick(), sender(), any::<bool>())
             .prop_map(|(lease, sender, speaks)| Op::Report { lease, sender, speaks }),
@@ -154,6 +184,15 @@ fn op() -> impl Strategy<Value = Op> {
         2 => any::<Pick>().prop_map(Op::Drain),
         2 => any::<Pick>().prop_map(Op::Forget),
         8 => any::<Pick>().prop_map(Op::Again),
+        8 => (any::<Pick>(), 0..8_u8, prop::bool::weighted(0.9))
+            .prop_map(|(subtask, option, genuine)| Op::Decide { subtask, option, genuine }),
+        8 => (any::<Pick>(), 0..8_u8).prop_map(|(task, what)| Op::Signal { task, what }),
+        8 => (lease_pick(), 0..6_u8).prop_map(|(lease, children)| Op::Spawn { lease, children }),
+        4 => (any::<Pick>(), prop::option::of((0..3_u32, 0..4_u32)))
+            .prop_map(|(subtask, begin)| Op::Attend { subtask, begin: begin.map(|(at, n)| (at, at + n)) }),
+        4 => (any::<Pick>(), prop::option::of(any::<Pick>()))
+            .prop_map(|(subtask, also)| Op::Rerun { subtask, also }),
+        8 => Just(Op::Tick),
     ]
 }
 
@@ -165,24 +204,77 @@ fn batch() -> impl Strategy<Value = Batch> {
         prop_oneof![Just(0), Just(5), Just(2_000), Just(20_000)],
         prop::bool::weighted(0.05),
         prop::bool::weighted(0.1),
+        prop::bool::weighted(0.2),
     )
-        .prop_map(|(ops, replica, later_ms, in_vain, hintless)| Batch {
+        .prop_map(|(ops, replica, later_ms, in_vain, hintless, forgetful)| Batch {
             ops,
             replica,
             later_ms,
             in_vain,
             hintless,
+            forgetful,
         })
+}
+
+/// Gives a draft one of the shapes that a plan may hold. `flags` vary it.
+fn shape(task: Sketch, key: &str, shape: u8, flags: u8) -> Sketch {
+    let body = |flags: u8| {
+        let body = match flags % 8 {
+            0 | 1 => sketch("", "x"),
+            2 => sketch("", "x, y < x"),
+            3 => sketch("", "x, y < x").failing("x").run_if("y", RunIf::AnyFailed),
+            4 => sketch("", "x, y").failing("x y"),
+            5 => sketch("", "x, y < x").approval("x", |_| {}),
+            6 => sketch("", "x, y < x").signal("x", "go", None, None).when("y", "false"),
+            _ => sketch("", "x, y < x").map("y", "[1,2]", Some(1), sketch("", "p, q < p")),
+        };
+        let inner = body.draft("x", |draft| draft.max_attempts = draft.does.is_work().then_some(1));
+        if flags >= 0x80 { sketch("", "x").group("x", inner) } else { inner }
+    };
+    let window = [None, Some(1), Some(2)][usize::from(flags >> 3) % 3];
+    match shape {
+        0 => task.approval(key, |approval| {
+            approval.quorum = 1 + u32::from(flags & 1);
+            approval.timeout_seconds = (flags & 2 > 0).then_some(15);
+            approval.on_timeout = OnTimeout::ALL[usize::from(flags >> 2) % 3];
+        }),
+        1 => task.signal(key, "go", (flags & 1 > 0).then_some("signal > 1"), (flags & 2 > 0).then_some(15)),
+        2 => task.timer(key, 1 + u32::from(flags) % 30),
+        3 | 4 => task.group(key, body(flags)),
+        5 | 6 => {
+            let over = ["[1,2,3]", "[1,2,3,4,5]", "[]", "input"][usize::from(flags) % 4];
+            let failures = [Failures::FailFast, Failures::Tolerate(1), Failures::Continue];
+            task.map_with(key, over, window, failures[usize::from(flags >> 2) % 3], body(flags >> 1))
+        }
+        7 | 8 => {
+            let until = ["iteration >= 2", "false", "outputs.x.n > 1", "true"][usize::from(flags) % 4];
+            let on_limit = OnLimit::ALL[usize::from(flags >> 2) % 2];
+            task.repeat(key, until, 1 + u32::from(flags) % 3, on_limit, body(flags >> 1))
+        }
+        _ => task,
+    }
+}
+
+/// What a worker adds.
+fn children(n: u8) -> Sketch {
+    match n {
+        0 | 1 => sketch("", "c"),
+        2 => sketch("", "c, d < c"),
+        3 => sketch("", "c, d < c, e").failing("c e"),
+        4 => sketch("", "c, f < c").group("f", sketch("", "x, y < x").failing("x")),
+        _ => sketch("", "g, h < g").approval("g", |_| {}).map("h", "[1,2,3]", Some(2), sketch("", "x")),
+    }
 }
 
 /// A random graph: bit `j` of a subtask's mask makes it wait for the `j`-th.
 fn task(n: usize) -> impl Strategy<Value = Sketch> {
     let node = (any::<u8>(), any::<u8>(), prop::bool::weighted(0.3), 0..3_u16, 0..12_u8, 0..6_u8);
+    let node = (node, (0..20_u8, any::<u8>(), 0..16_u8, 0..16_u8));
     let deadline = prop::option::weighted(0.2, 10_000..100_000_u64);
     (prop::collection::vec(node, 1..8), deadline, 0..4_u8).prop_map(move |(nodes, deadline_ms, priority)| {
         let keys: Vec<String> = (0..nodes.len()).map(|i| format!("n{i}")).collect();
         let mut task = sketch(&format!("t{n}"), &keys.join(","));
-        for (i, (draft, node)) in task.drafts.iter_mut().zip(nodes).enumerate() {
+        for (i, (draft, (node, (_, _, run_if, when)))) in task.drafts.iter_mut().zip(&nodes).enumerate() {
             // Two masks at once: most graphs are sparse enough to have some width.
             let mask = node.0 & node.1;
             draft.depends_on = (0..i).filter(|j| mask >> j & 1 == 1).map(|j| keys[j].clone()).collect();
@@ -190,6 +282,18 @@ fn task(n: usize) -> impl Strategy<Value = Sketch> {
             draft.max_attempts = (node.3 > 0).then_some(node.3);
             draft.agent = AGENTS[usize::from(node.4 > 8)].into();
             draft.priority = Priority::from_number(node.5);
+            draft.run_if = RunIf::ALL[usize::from(run_if.saturating_sub(12))];
+            draft.on_failure = (run_if & 1 > 0).then_some(OnFailure::Fail);
+            draft.when =
+                ["true", "false", "input.x > 1"].get(usize::from(*when)).map(|&when| when.to_owned());
+        }
+        for (key, (_, (kind, flags, ..))) in keys.iter().zip(&nodes) {
+            task = shape(task, key, *kind, *flags);
+            task = task.draft(key, |draft| {
+                if !draft.does.is_work() {
+                    (draft.sla_seconds, draft.max_attempts) = (None, None);
+                }
+            });
         }
         task.priority = Priority::from_number(priority).unwrap_or_default();
         task.deadline_ms = deadline_ms;
@@ -232,11 +336,15 @@ impl Driver {
         driver.run(1, driver.command(&execute, 1).into_iter().collect(), false);
         for batch in &script.batches {
             driver.world.now = driver.world.now.plus_ms(batch.later_ms);
-            let mut commands = Vec::new();
+            let prompts = std::mem::take(&mut driver.world.prompts).into_values();
+            let mut commands: Vec<Command> = prompts.filter(|_| !batch.forgetful).collect();
             for (op, twice) in &batch.ops {
                 let command = driver.command(op, batch.replica);
                 commands.extend(command.clone().filter(|_| *twice));
                 commands.extend(command);
+                if matches!(op, Op::Tick) {
+                    commands.extend(driver.world.due());
+                }
             }
             if batch.in_vain {
                 driver.world.run_in_vain(ReplicaNo(batch.replica), &commands);
@@ -279,7 +387,7 @@ impl Driver {
             Op::Cancel(task) => Command::Cancel { task: self.task(*task), reason: "enough".into() },
             Op::Review { subtask, action } => {
                 let (task, index) = self.subtask(*subtask);
-                Command::Review { task, index, action: review_action(*action) }
+                Command::Review { task, index, action: review_action(*action), by: String::new() }
             }
             Op::Route { subtask, agent } => {
                 let (task, index) = self.subtask(*subtask);
@@ -337,6 +445,38 @@ impl Driver {
             }
             Op::Drain(session) => Command::DrainSession { session: self.session(*session) },
             Op::Forget(session) => Command::ForgetSession { session: self.session(*session) },
+            Op::Decide { subtask, option, genuine } => {
+                let (task, index) = self.gate(*subtask);
+                let note = self.world.notes.get(&(task, NoteKey::Gate(index)));
+                let gate: Option<Gate> = note.and_then(|note| serde_json::from_slice(note).ok());
+                let digest = gate.filter(|_| *genuine).map(|gate| gate.digest).unwrap_or_default();
+                let by = if option & 1 > 0 { "ann" } else { "bob" }.to_owned();
+                let option = ["yes", "yes", "no", "drop"][usize::from(*option >> 1)].to_owned();
+                let decision = Decision { by, option, digest, ..Decision::default() };
+                Command::Decide { task, index, decision: Arc::new(decision) }
+            }
+            Op::Signal { task, what } => {
+                let id = if what & 1 > 0 { String::new() } else { format!("s{what}") };
+                let name = if *what < 7 { "go" } else { "no" }.to_owned();
+                let sent = Sent { name, payload: what.to_string().into(), by: String::new(), id };
+                Command::Signal { task: self.task(*task), signal: Arc::new(sent) }
+            }
+            Op::Spawn { lease, children: which } => {
+                let (at, session) = self.lease(*lease)?;
+                let mut world = self.world.clone();
+                Command::Spawn { at, session, children: children(*which).body(&mut world) }
+            }
+            Op::Attend { subtask, begin } => {
+                let (task, index) = self.subtask(*subtask);
+                Command::Attend { task, index, begin: *begin }
+            }
+            Op::Rerun { subtask, also } => {
+                let (task, index) = self.subtask(*subtask);
+                let also = also.map(|also| self.subtask(also)).filter(|(of, _)| *of == task);
+                let from = BTreeSet::from_iter([index].into_iter().chain(also.map(|(_, index)| index)));
+                Command::Rerun { task, rerun: Arc::new(Rerun { from, ..Rerun::default() }) }
+            }
+            Op::Tick => return None,
             Op::Again(pick) => pick_of(&self.sent, *pick)?.clone(),
         })
     }
@@ -365,6 +505,16 @@ impl Driver {
             pick_of(&open, pick / 4)
         };
         found.copied().filter(|_| pick < 250).unwrap_or((self.task(pick), 99))
+    }
+
+    /// An open approval, where there is one.
+    fn gate(&self, pick: Pick) -> (TaskNo, Index) {
+        let open = self.world.subtasks.iter().filter(|((task, index), row)| {
+            let does = self.world.plans[task].node(*index).map(|node| &node.does);
+            row.state == SubtaskState::Waiting && matches!(does, Some(Does::Approval(_)))
+        });
+        let open: Vec<(TaskNo, Index)> = open.map(|(place, _)| *place).collect();
+        pick_of(&open, pick).copied().unwrap_or_else(|| self.subtask(pick))
     }
 
     fn session(&self, pick: Pick) -> SessionNo {
@@ -437,8 +587,14 @@ impl Driver {
                 return round;
             }
             self.world.now = self.world.now.plus_ms(self.world.policy.backoff_max_ms);
-            let commands = self.answers();
+            let commands = self.answers(round);
             self.run(1, commands, false);
+            // Until then, effects were lost now and then; a tick finds what they were for.
+            let due = self.world.due();
+            if !due.is_empty() {
+                self.run(1, due, false);
+            }
+            self.world.settle();
         }
         panic!("not final after {ROUNDS_MAX} rounds: {:#?}\n{:#?}", self.world.tasks, self.world.subtasks);
     }
@@ -451,7 +607,7 @@ impl Driver {
     }
 
     /// What everybody does next: people, the worker, timers.
-    fn answers(&self) -> Vec<Command> {
+    fn answers(&self, round: usize) -> Vec<Command> {
         let mut commands = Vec::new();
         for task in self.executed() {
             let rows = self.world.subtasks.range((task, 0)..=(task, Index::MAX));
@@ -464,7 +620,12 @@ impl Driver {
                 commands.extend(match row.state {
                     SubtaskState::Backoff => Some(Command::Wake { task, index: Some(index) }),
                     SubtaskState::Blocked => Some(Command::Unblock { task, index }),
-                    SubtaskState::NeedsReview => Some(Command::Review { task, index, action: Action::Retry }),
+                    SubtaskState::NeedsReview => {
+                        // Some things fail as often as they are tried.
+                        let action = if round < 3 { Action::Retry } else { review_action(1) };
+                        Some(Command::Review { task, index, action, by: String::new() })
+                    }
+                    SubtaskState::Waiting => self.opens(task, index, round),
                     SubtaskState::Leased | SubtaskState::Running => {
                         let (lease, session) = row.lease.zip(row.session).expect("a lease has a holder");
                         Some(Command::Finish {
@@ -481,8 +642,28 @@ impl Driver {
     }
 }
 
-/// A path of eight subtasks, each leased and finished, after people answered whatever was open.
-const ROUNDS_MAX: usize = 20;
+impl Driver {
+    /// What lets a gate go on.
+    fn opens(&self, task: TaskNo, index: Index, round: usize) -> Option<Command> {
+        let by = if round.is_multiple_of(2) { "ann" } else { "bob" }.to_owned();
+        match &self.world.plans[&task].node(index)?.does {
+            Does::Approval(_) => {
+                let note = self.world.notes.get(&(task, NoteKey::Gate(index)))?;
+                let digest = serde_json::from_slice::<Gate>(note).expect("a note is what it says").digest;
+                let decision = Decision { by, option: "yes".into(), digest, ..Decision::default() };
+                Some(Command::Decide { task, index, decision: Arc::new(decision) })
+            }
+            Does::Signal(_) => {
+                let sent = Sent { name: "go".into(), payload: "9".into(), ..Sent::default() };
+                Some(Command::Signal { task, signal: Arc::new(sent) })
+            }
+            Does::Work | Does::Timer(_) | Does::Group(_) | Does::Map(_) | Does::Loop(_) | Does::Round => None,
+        }
+    }
+}
+
+/// A path of eight groups, with loops of maps in them, after people answered whatever was open.
+const ROUNDS_MAX: usize = 300;
 
 fn pick_of<T>(all: &[T], pick: Pick) -> Option<&T> {
     all.get(usize::from(pick) % all.len().max(1))
@@ -502,6 +683,7 @@ fn result_of(n: u8) -> WorkResult {
     match n {
         0 | 1 => failed(true),
         2 => failed(false),
+        6 | 7 => WorkResult::Suspended,
         _ => completed(),
     }
 }
@@ -521,7 +703,11 @@ proptest! {
         // Everything that was ever sent comes once more, late.
         let sent = std::mem::take(&mut driver.sent);
         for command in sent {
-            if !matches!(command, Command::Submit(_) | Command::OpenSession { .. }) {
+            let begins = matches!(
+                command,
+                Command::Submit(_) | Command::OpenSession { .. } | Command::Rerun { .. }
+            );
+            if !begins {
                 driver.run(1, vec![command], false);
             }
         }

@@ -45,7 +45,30 @@ pub(crate) fn given<const N: usize>(world: &mut World, asks: [Ask; N]) {
     }
 }
 
+/// Runs what a test needs, each to its end: `late` loses what effects ask for, and a tick finds it.
+#[track_caller]
+pub(crate) fn settled<const N: usize>(world: &mut World, late: bool, asks: [Ask; N]) {
+    for ask in asks {
+        given(world, [ask]);
+        world.rest(late);
+    }
+}
+
+/// Each way in which what is left to a command of its own comes about.
+pub(crate) const WAYS: [bool; 2] = [false, true];
+
 impl World {
+    /// A world in which `t` was submitted and executed, while `w1` has so many free slots, and all is quiet.
+    pub(crate) fn rested(task: Sketch, slots: u32, late: bool) -> World {
+        let mut world = World::with_sketch(task, slots);
+        world.rest(late);
+        world
+    }
+
+    pub(crate) fn rest(&mut self, late: bool) {
+        if late { self.settle_late() } else { self.settle() }
+    }
+
     /// A world in which `t` was submitted and executed, while `w1` has so many free slots (none: nobody).
     pub(crate) fn with(graph: &str, slots: u32) -> World {
         World::with_sketch(sketch("t", graph), slots)
@@ -104,6 +127,25 @@ impl World {
             .join(", ")
     }
 
+    /// The states that are not final, or all of them.
+    pub(crate) fn open(&self) -> String {
+        let open = self.subtasks.iter().filter(|(_, row)| !row.state.is_terminal());
+        let named =
+            open.map(|((task, index), row)| format!("{} {}", self.name(*task, *index), row.state.word()));
+        named.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The newest code that the history gives for a subtask.
+    pub(crate) fn code(&self, name: &str) -> &str {
+        let (task, place) = self.place(name);
+        let events = self.history[&task].iter().rev();
+        let codes = events.filter_map(|event| match &event.what {
+            What::Subtask { index, code, .. } if *index == place => Some(code.as_str()),
+            _ => None,
+        });
+        codes.take(1).next().unwrap_or("")
+    }
+
     /// Who stands in line, first comes first.
     pub(crate) fn in_line(&self) -> String {
         let names = self.line().into_iter().map(|place| self.name(place.task, place.index));
@@ -116,14 +158,27 @@ impl World {
             Some(What::Task { reason, .. } | What::Subtask { reason, .. } | What::Ended { reason, .. }) => {
                 reason
             }
-            Some(What::Leased { .. } | What::Returned { .. } | What::Progress { .. }) | None => "",
+            Some(What::Grown { reason, .. }) => reason,
+            Some(
+                What::Leased { .. }
+                | What::Returned { .. }
+                | What::Voted { .. }
+                | What::Signalled { .. }
+                | What::Snapshot { .. }
+                | What::Progress { .. },
+            )
+            | None => "",
         }
     }
 
+    /// Its key, with `~` for each that has taken its place since.
     fn name(&self, task: TaskNo, index: Index) -> String {
-        let key = self.plans[&task].node(index).map_or("?", |node| node.key.as_str());
+        let plan = &self.plans[&task];
+        let key = plan.node(index).map_or("?", |node| node.key.as_str());
+        let newer = (index + 1..plan.len()).filter(|at| plan.node(*at).is_some_and(|node| node.key == key));
+        let key = format!("{key}{}", "~".repeat(newer.count()));
         match self.tasks[&task].id.as_str() {
-            "t" => key.to_owned(),
+            "t" => key,
             id => format!("{id}/{key}"),
         }
     }
@@ -149,6 +204,15 @@ impl World {
             Ok(Reply::Verdict(Verdict::Accepted)) => "accepted".into(),
             Ok(Reply::Verdict(Verdict::Duplicate)) => "duplicate".into(),
             Ok(Reply::Verdict(Verdict::Stale)) => "stale".into(),
+            Ok(Reply::Signalled { taken }) => if *taken { "taken" } else { "kept" }.into(),
+            Ok(Reply::Snapshot { event }) => format!("snapshot {event}"),
+            Ok(Reply::Rerun { status, subtasks }) => {
+                format!("rerun {} {}", status.word(), subtasks.len())
+            }
+            Ok(Reply::Spawned { verdict: Verdict::Accepted, children }) => {
+                format!("spawned {}", children.len())
+            }
+            Ok(Reply::Spawned { .. }) => "stale".into(),
             Ok(Reply::Session(no)) => format!("session {}", self.worker(*no)),
             Ok(Reply::Done) => "done".into(),
             Err(reject) => reject.code().into(),
@@ -195,6 +259,10 @@ impl World {
                         format!("{name} {}({attempt}) {}", outcome.word(), error.code)
                     }
                     What::Progress { message, .. } => format!("{name} says {message}"),
+                    What::Grown { count, .. } => format!("{name} grown({count})"),
+                    What::Voted { option, by, .. } => format!("{name} {option} by {by}"),
+                    What::Snapshot { name: snapshot, .. } => format!("{name} snapshot {snapshot}"),
+                    What::Signalled { name: signal, .. } => format!("{name} signalled {signal}"),
                 }
             })
             .collect()
@@ -217,6 +285,10 @@ impl World {
                     Wake::Session(no) => self.worker(*no),
                 };
                 format!("wake {name} {:+}", self.ahead_ms(*at))
+            }
+            Effect::Next(next) => {
+                let begin = next.begin.map_or_else(String::new, |(from, to)| format!(" {from}..{to}"));
+                format!("next {}{begin}", self.name(next.task, next.index))
             }
             Effect::SeatGone { session } => format!("gone {}", self.worker(*session)),
         })

@@ -56,11 +56,11 @@ fn numbers_and_words_of_states() {
 
 #[test]
 fn numbers_and_words_of_outcomes_and_priorities() {
-    for (n, word) in (1..).zip(["completed", "failed", "timed_out", "lost", "cancelled"]) {
+    for (n, word) in (1..).zip(["completed", "failed", "timed_out", "lost", "cancelled", "suspended"]) {
         let outcome = Outcome::from_number(n).expect("a stored outcome");
         assert_eq!((outcome as u8, outcome.word()), (n, word));
     }
-    assert_eq!((Outcome::from_number(0), Outcome::from_number(6)), (None, None));
+    assert_eq!((Outcome::from_number(0), Outcome::from_number(7)), (None, None));
     for (n, word) in (0..).zip(["low", "normal", "high", "critical"]) {
         let priority = Priority::from_number(n).expect("a stored priority");
         assert_eq!(priority as u8, n);
@@ -87,7 +87,13 @@ fn events_as_they_are_stored() {
             r#"{"n":7,"t":9,"k":"task","s":"cancelled","m":"enough"}"#,
         ),
         (
-            What::Subtask { index: 1, state: SubtaskState::Blocked, reason: "why".into() },
+            What::Subtask {
+                index: 1,
+                state: SubtaskState::Blocked,
+                reason: "why".into(),
+                code: String::new(),
+                by: String::new(),
+            },
             "subtask.blocked",
             Some(1),
             r#"{"n":7,"t":9,"k":"sub","i":1,"s":"blocked","m":"why"}"#,

@@ -4,7 +4,7 @@
 use std::{any::Any, collections::HashMap, time::Duration};
 
 use axum::response::Response;
-use downbeat_core::{limits, plan::Violation, reject::Reject};
+use downbeat_core::{check::Violation, limits, reject::Reject};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
@@ -44,7 +44,16 @@ fn code(failure: &Failure) -> Code {
         Failure::Invalid(_) => Code::InvalidArgument,
         Failure::NotFound { .. } => Code::NotFound,
         Failure::Reject(reject) => match reject {
-            Reject::TaskConflict(_) => Code::AlreadyExists,
+            Reject::TaskConflict(_) | Reject::ChildConflict(_) | Reject::SnapshotTaken(_) => {
+                Code::AlreadyExists
+            }
+            Reject::DigestMismatch { .. } => Code::Aborted,
+            Reject::NotAnApprover(_) => Code::PermissionDenied,
+            Reject::OptionUnknown { .. } => Code::InvalidArgument,
+            Reject::TooManySignals(_)
+            | Reject::TooManySnapshots(_)
+            | Reject::TooManySubtasks(_)
+            | Reject::TooDeep { .. } => Code::ResourceExhausted,
             Reject::TaskUnknown | Reject::SubtaskUnknown | Reject::SessionUnknown => Code::NotFound,
             Reject::SessionTaken { .. } => Code::Aborted,
             Reject::TaskFinished(_) | Reject::TaskNotStarted(_) | Reject::SubtaskState { .. } => {
@@ -160,6 +169,30 @@ mod tests {
             ),
             (Reject::SubtaskUnknown.into(), Code::NotFound, "SUBTASK_UNKNOWN", None),
             (state().into(), Code::FailedPrecondition, "SUBTASK_STATE", None),
+            (
+                Reject::DigestMismatch { digest: "a".into(), got: "b".into() }.into(),
+                Code::Aborted,
+                "DIGEST_MISMATCH",
+                None,
+            ),
+            (Reject::NotAnApprover("ann".into()).into(), Code::PermissionDenied, "NOT_AN_APPROVER", None),
+            (
+                Reject::OptionUnknown { got: "a".into(), known: "b".into() }.into(),
+                Code::InvalidArgument,
+                "OPTION_UNKNOWN",
+                None,
+            ),
+            (Reject::TooManySignals(100).into(), Code::ResourceExhausted, "TOO_MANY_SIGNALS", None),
+            (Reject::SnapshotTaken("s".into()).into(), Code::AlreadyExists, "SNAPSHOT_TAKEN", None),
+            (Reject::TooManySnapshots(100).into(), Code::ResourceExhausted, "TOO_MANY_SNAPSHOTS", None),
+            (
+                Reject::TooManySubtasks("many".into()).into(),
+                Code::ResourceExhausted,
+                "TOO_MANY_SUBTASKS",
+                None,
+            ),
+            (Reject::TooDeep { got: 9 }.into(), Code::ResourceExhausted, "TOO_DEEP", None),
+            (Reject::ChildConflict("k".into()).into(), Code::AlreadyExists, "CHILD_CONFLICT", None),
             (Reject::SessionUnknown.into(), Code::NotFound, "SESSION_UNKNOWN", None),
             (Reject::SessionTaken { connection: 3, got: 2 }.into(), Code::Aborted, "SESSION_TAKEN", None),
             (Reject::BatchFull.into(), Code::Unavailable, "BATCH_FULL", Some(1_000)),

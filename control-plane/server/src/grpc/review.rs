@@ -27,8 +27,16 @@ pub(super) struct ReviewFace {
 
 impl ReviewFace {
     /// Gives the number of the subtask's new state.
-    async fn act(&self, tenant: TenantNo, task: &str, subtask: &str, action: Action) -> Result<i32, Status> {
-        let state = self.engine.review(tenant, task, subtask, action).await.map_err(status)?;
+    async fn act(
+        &self,
+        tenant: TenantNo,
+        task: &str,
+        subtask: &str,
+        action: Action,
+        by: &str,
+    ) -> Result<i32, Status> {
+        let by = request::by(by).map_err(status)?;
+        let state = self.engine.review(tenant, task, subtask, action, by).await.map_err(status)?;
         Ok(state.proto())
     }
 }
@@ -40,9 +48,9 @@ impl ReviewService for ReviewFace {
         request: Request<pb::RetrySubtaskRequest>,
     ) -> Result<Response<pb::RetrySubtaskResponse>, Status> {
         let tenant = tenant(&request);
-        let pb::RetrySubtaskRequest { task_id, subtask_id } = request.into_inner();
+        let pb::RetrySubtaskRequest { task_id, subtask_id, by } = request.into_inner();
         check::names(&task_id, Some(&subtask_id)).map_err(status)?;
-        let state = self.act(tenant, &task_id, &subtask_id, Action::Retry).await?;
+        let state = self.act(tenant, &task_id, &subtask_id, Action::Retry, &by).await?;
         answer(pb::RetrySubtaskResponse { state })
     }
 
@@ -51,9 +59,9 @@ impl ReviewService for ReviewFace {
         request: Request<pb::SkipSubtaskRequest>,
     ) -> Result<Response<pb::SkipSubtaskResponse>, Status> {
         let tenant = tenant(&request);
-        let pb::SkipSubtaskRequest { task_id, subtask_id, reason } = request.into_inner();
+        let pb::SkipSubtaskRequest { task_id, subtask_id, reason, by } = request.into_inner();
         let reason = request::subtask_reason(&task_id, &subtask_id, &reason).map_err(status)?;
-        let state = self.act(tenant, &task_id, &subtask_id, Action::Skip { reason }).await?;
+        let state = self.act(tenant, &task_id, &subtask_id, Action::Skip { reason }, &by).await?;
         answer(pb::SkipSubtaskResponse { state })
     }
 
@@ -62,9 +70,9 @@ impl ReviewService for ReviewFace {
         request: Request<pb::FailSubtaskRequest>,
     ) -> Result<Response<pb::FailSubtaskResponse>, Status> {
         let tenant = tenant(&request);
-        let pb::FailSubtaskRequest { task_id, subtask_id, reason } = request.into_inner();
+        let pb::FailSubtaskRequest { task_id, subtask_id, reason, by } = request.into_inner();
         let reason = request::subtask_reason(&task_id, &subtask_id, &reason).map_err(status)?;
-        let state = self.act(tenant, &task_id, &subtask_id, Action::Fail { reason }).await?;
+        let state = self.act(tenant, &task_id, &subtask_id, Action::Fail { reason }, &by).await?;
         answer(pb::FailSubtaskResponse { state })
     }
 
@@ -76,7 +84,7 @@ impl ReviewService for ReviewFace {
         let request = request.into_inner();
         let output = request::completion(&request).map_err(status)?;
         let action = Action::Complete { output };
-        let state = self.act(tenant, &request.task_id, &request.subtask_id, action).await?;
+        let state = self.act(tenant, &request.task_id, &request.subtask_id, action, &request.by).await?;
         answer(pb::CompleteSubtaskResponse { state })
     }
 
@@ -85,9 +93,21 @@ impl ReviewService for ReviewFace {
         request: Request<pb::ReleaseSubtaskRequest>,
     ) -> Result<Response<pb::ReleaseSubtaskResponse>, Status> {
         let tenant = tenant(&request);
-        let pb::ReleaseSubtaskRequest { task_id, subtask_id } = request.into_inner();
+        let pb::ReleaseSubtaskRequest { task_id, subtask_id, by } = request.into_inner();
         check::names(&task_id, Some(&subtask_id)).map_err(status)?;
-        let state = self.act(tenant, &task_id, &subtask_id, Action::Release).await?;
+        let state = self.act(tenant, &task_id, &subtask_id, Action::Release, &by).await?;
         answer(pb::ReleaseSubtaskResponse { state })
+    }
+
+    async fn decide_subtask(
+        &self,
+        request: Request<pb::DecideSubtaskRequest>,
+    ) -> Result<Response<pb::DecideSubtaskResponse>, Status> {
+        let tenant = tenant(&request);
+        let request = request.into_inner();
+        let (task, subtask) = (request.task_id.clone(), request.subtask_id.clone());
+        let decision = request::decision(request).map_err(status)?;
+        let state = self.engine.decide_subtask(tenant, &task, &subtask, decision).await.map_err(status)?;
+        answer(pb::DecideSubtaskResponse { state: state.proto() })
     }
 }

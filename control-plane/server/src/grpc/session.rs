@@ -2,14 +2,15 @@
 //! committer, and writes what the committer tells the worker. Decides nothing, and knows no socket.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
 use downbeat_core::{
-    command::{Command, Reply},
+    command::{self, Command, Reply},
+    draft::Draft,
     effect::Assignment,
     id::{Index, LeaseAt, LeaseId, SessionNo, TaskNo, TenantNo},
     limits,
@@ -17,9 +18,11 @@ use downbeat_core::{
     session::WorkerDeclaration,
     subtask::SubtaskState,
 };
-use downbeat_proto::v1::{self, session_request::Message as FromWorker, session_response::Message as ToWire};
-use downbeat_store::Leased;
-use futures::{Stream, StreamExt};
+use downbeat_proto::v1::{
+    self, result_ack::Verdict, session_request::Message as FromWorker, session_response::Message as ToWire,
+};
+use downbeat_store::{Leased, PlanRecord};
+use futures::{Stream, StreamExt, stream::FuturesUnordered};
 use tokio::sync::mpsc;
 use tonic::Status;
 
@@ -34,6 +37,8 @@ use crate::{
 
 /// A stream that has not said hello by then is closed.
 const HELLO_WAIT: Duration = Duration::from_secs(10);
+/// Spawns of one worker that are decided at the same time.
+const SPAWNING_MAX: usize = 16;
 /// Messages on their way into the socket: two are enough to keep it busy.
 const OUT_MAX: usize = 2;
 /// Beside the briefs, which credit bounds: acks, cancels, a drain.
@@ -109,7 +114,8 @@ where
         }
         tracing::info!(%session, %worker, resumed, "a worker connected");
         let refused = Refused::default();
-        let reader = Reader { engine: engine.clone(), session, refused: refused.clone() };
+        let spawner = Spawner { engine: engine.clone(), tenant, session, out: out.clone() };
+        let reader = Reader { engine: engine.clone(), session, refused: refused.clone(), spawner };
         let writer = Writer { engine: engine.clone(), out, refused };
         // Whichever side ends first ends the stream: the committer's, the worker's, the process's. In this order,
         // so that the same messages give the same course: the writer waits for its socket soon, the reader may not.
@@ -238,13 +244,26 @@ struct Reader {
     engine: Engine,
     session: SessionNo,
     refused: Refused,
+    spawner: Spawner,
 }
 
 impl Reader {
     /// Until the worker's side ends, in whatever way.
     async fn run(self, mut incoming: impl Stream<Item = Result<v1::SessionRequest, Status>> + Unpin) {
-        while let Some(Ok(request)) = incoming.next().await {
+        // Children are added beside what else comes, so that no heartbeat waits for a commit.
+        let mut spawning = FuturesUnordered::new();
+        loop {
+            let request = tokio::select! {
+                biased;
+                Some(()) = spawning.next(), if !spawning.is_empty() => continue,
+                request = incoming.next(), if spawning.len() < SPAWNING_MAX => request,
+            };
+            let Some(Ok(request)) = request else { return };
             let Some(message) = request.message else { continue };
+            if let FromWorker::Spawn(spawn) = message {
+                spawning.push(self.spawner.spawn(spawn));
+                continue;
+            }
             if let FromWorker::Goodbye(goodbye) = &message {
                 tracing::info!(session = %self.session, reason = %goodbye.reason, "a worker says goodbye");
                 let command = Command::ExpireSession { session: self.session, overdue: false };
@@ -294,8 +313,56 @@ impl Reader {
             FromWorker::CancelAck(ack) => {
                 Some(Input::Freed { session, leases: wire::session::leases(&ack.leases) })
             }
-            FromWorker::Hello(_) | FromWorker::Goodbye(_) => None,
+            FromWorker::Hello(_) | FromWorker::Goodbye(_) | FromWorker::Spawn(_) => None,
         }
+    }
+}
+
+/// Adds children to what the worker has, and tells it so.
+struct Spawner {
+    engine: Engine,
+    tenant: TenantNo,
+    session: SessionNo,
+    out: mpsc::Sender<Result<v1::SessionResponse, Status>>,
+}
+
+impl Spawner {
+    /// However long the database is away: the worker waits for the answer, and does not ask again on this stream.
+    async fn spawn(&self, spawn: v1::Spawn) {
+        let v1::Spawn { lease, request, children } = spawn;
+        let Some(lease) = lease else { return };
+        let at = wire::session::lease(&lease);
+        let (verdict, message, subtask_ids) = match wire::request::children(children) {
+            Ok(drafts) => self.decided(at, &drafts).await,
+            Err(failure) => (Verdict::Refused, told(&failure), Vec::new()),
+        };
+        let lease = Some(lease);
+        let ack = v1::SpawnAck { lease, request, verdict: verdict.into(), message, subtask_ids };
+        // A stream that has ended has nobody to be told.
+        let _ = self.out.send(Ok(self::message(ToWire::SpawnAck(ack)))).await;
+    }
+
+    async fn decided(&self, at: LeaseAt, drafts: &[Draft]) -> (Verdict, String, Vec<String>) {
+        loop {
+            match self.engine.spawn(self.tenant, self.session, at, drafts).await {
+                Ok((command::Verdict::Accepted, ids)) => return (Verdict::Accepted, String::new(), ids),
+                Ok((command::Verdict::Duplicate | command::Verdict::Stale, _)) => {
+                    return (Verdict::Stale, "the lease is no longer current".into(), Vec::new());
+                }
+                Err(Failure::Unavailable { retry_after_ms, .. }) => {
+                    tokio::time::sleep(Duration::from_millis(retry_after_ms)).await;
+                }
+                Err(failure) => return (Verdict::Refused, told(&failure), Vec::new()),
+            }
+        }
+    }
+}
+
+/// Why something was refused, for the worker's author.
+fn told(failure: &Failure) -> String {
+    match failure {
+        Failure::Invalid(violations) => wire::problems::summary(violations),
+        other => wire::session::cut(&other.to_string()),
     }
 }
 
@@ -366,32 +433,18 @@ impl Writer {
 
 async fn brief(engine: &Engine, assignment: &Assignment) -> Result<v1::Brief, Failure> {
     let at = assignment.at;
-    let record = engine.docs.record(&*engine.store, at.task).await?;
+    let record = engine.docs.record_of(&*engine.store, at.task, at.index + 1).await?;
     let record = record.ok_or_else(|| Failure::Internal(format!("task {} has no plan", at.task)))?;
     let node = record.plan.node(at.index);
     let node =
         node.ok_or_else(|| Failure::Internal(format!("task {} has no subtask {}", at.task, at.index)))?;
-    let delivered = engine.docs.outputs(&*engine.store, at.task, &node.depends_on).await?;
-    let skipped = skipped(engine, at.task, &node.depends_on, &delivered).await?;
-    let mut room = BRIEF_OUTPUT_BYTES;
-    let mut dependencies = Vec::with_capacity(delivered.len());
-    for (index, output) in node.depends_on.iter().zip(delivered) {
-        let Some(dependency) = record.plan.node(*index) else { continue };
-        let output = output.unwrap_or_default();
-        let bytes = output.body.len();
-        let omitted = bytes > room;
-        room -= if omitted { 0 } else { bytes };
-        let state = if skipped.contains(index) { SubtaskState::Skipped } else { SubtaskState::Completed };
-        dependencies.push(v1::Dependency {
-            key: dependency.key.clone(),
-            subtask_id: dependency.id.clone(),
-            state: wire::subtask_state(state).into(),
-            output: if omitted { Bytes::new() } else { output.body },
-            artifacts: output.artifacts.into_iter().map(wire::artifact).collect(),
-            omitted,
-            output_bytes: bytes as u64,
-        });
-    }
+    let (plan, mut room) = (&record.plan, BRIEF_OUTPUT_BYTES);
+    let of: Vec<(Index, &str)> =
+        node.depends_on.iter().map(|&on| (on, plan.name_for(at.index, on))).collect();
+    let dependencies = handed(engine, &record, at.task, &of, &mut room).await?;
+    let of: Vec<(Index, &str)> =
+        plan.children(at.index).map(|child| (child, plan.local_key(child))).collect();
+    let children = handed(engine, &record, at.task, &of, &mut room).await?;
     Ok(v1::Brief {
         lease: Some(wire::session::lease_ref(at)),
         task_id: record.id.clone(),
@@ -399,34 +452,69 @@ async fn brief(engine: &Engine, assignment: &Assignment) -> Result<v1::Brief, Fa
         key: node.key.clone(),
         agent: assignment.agent.to_string(),
         attempt: u32::from(assignment.attempt),
-        input: node.input.as_ref().map(|input| text(input)).unwrap_or_default(),
+        input: plan.input(at.index).map(text).unwrap_or_default(),
         dependencies,
         context: wire::session::context(&record.request.metadata),
         deadline_ms: assignment.deadline.map_or(0, |at| at.0),
         priority: wire::priority(node.priority).into(),
         title: record.request.title.clone(),
         description: record.request.description.clone(),
+        item: plan.item(at.index).map(text).unwrap_or_default(),
+        nth: plan.nth(at.index),
+        children,
     })
+}
+
+/// What others delivered, each under the name that the reader has for it, as far as there is room.
+async fn handed(
+    engine: &Engine,
+    record: &PlanRecord,
+    task: TaskNo,
+    of: &[(Index, &str)],
+    room: &mut usize,
+) -> Result<Vec<v1::Dependency>, Failure> {
+    if of.is_empty() {
+        return Ok(Vec::new());
+    }
+    let indexes: Vec<Index> = of.iter().map(|(index, _)| *index).collect();
+    let delivered = engine.docs.outputs(&*engine.store, task, &indexes).await?;
+    let states = states(engine, task, &indexes, &delivered).await?;
+    let mut handed = Vec::with_capacity(of.len());
+    for ((index, name), output) in of.iter().zip(delivered) {
+        let Some(node) = record.plan.node(*index) else { continue };
+        let output = output.unwrap_or_default();
+        let bytes = output.body.len();
+        let omitted = bytes > *room;
+        *room -= if omitted { 0 } else { bytes };
+        let state = states.get(index).copied().unwrap_or(SubtaskState::Completed);
+        handed.push(v1::Dependency {
+            key: (*name).to_owned(),
+            subtask_id: node.id.clone(),
+            state: wire::subtask_state(state).into(),
+            output: if omitted { Bytes::new() } else { output.body },
+            artifacts: output.artifacts.into_iter().map(wire::artifact).collect(),
+            omitted,
+            output_bytes: bytes as u64,
+        });
+    }
+    Ok(handed)
 }
 
 fn text(json: &serde_json::value::RawValue) -> Bytes {
     Bytes::copy_from_slice(json.get().as_bytes())
 }
 
-/// Which of the dependencies were skipped. Those that delivered something were not; only for others the rows
-/// have to be asked.
-async fn skipped(
+/// How those ended that delivered nothing. Those that did were completed; only for others the rows have to be asked.
+async fn states(
     engine: &Engine,
     task: TaskNo,
     indexes: &[Index],
     delivered: &[Option<Delivered>],
-) -> Result<BTreeSet<Index>, Failure> {
+) -> Result<BTreeMap<Index, SubtaskState>, Failure> {
     if delivered.iter().all(Option::is_some) {
-        return Ok(BTreeSet::new());
+        return Ok(BTreeMap::new());
     }
-    let Some(record) = engine.store.task(task).await? else { return Ok(BTreeSet::new()) };
-    let is_skipped = |index: &&Index| {
-        record.subtasks.get(**index as usize).is_some_and(|sub| sub.state == SubtaskState::Skipped)
-    };
-    Ok(indexes.iter().filter(is_skipped).copied().collect())
+    let Some(record) = engine.store.task(task).await? else { return Ok(BTreeMap::new()) };
+    let state = |&index: &Index| Some((index, record.subtasks.get(index as usize)?.state));
+    Ok(indexes.iter().filter_map(state).collect())
 }

@@ -1,6 +1,6 @@
 //! `TaskService`: submit, execute and follow tasks.
 
-use downbeat_core::task::TaskStatus;
+use downbeat_core::{check::Violation, task::TaskStatus};
 use downbeat_proto::v1::{
     self as pb,
     task_service_server::{TaskService, TaskServiceServer},
@@ -15,7 +15,12 @@ use crate::{
     failure::{Failure, RETRY_AFTER_MS},
     follow::Follower,
     view::EventPage,
-    wire::{check, proto, request, words::Word},
+    wire::{
+        check, past,
+        problems::{LISTED_MAX, listed},
+        proto, request,
+        words::Word,
+    },
 };
 
 /// Events read at once for a follower.
@@ -65,7 +70,9 @@ impl TaskService for TaskFace {
         let tenant = tenant(&request);
         let request = request.into_inner();
         check::names(&request.task_id, None).map_err(status)?;
-        let view = self.engine.task(tenant, &request.task_id, request.omit_outputs).await.map_err(status)?;
+        let mut view =
+            self.engine.task(tenant, &request.task_id, request.omit_outputs).await.map_err(status)?;
+        view.with_replaced = request.replaced;
         answer(pb::GetTaskResponse { task: Some(proto::task(&view)) })
     }
 
@@ -135,6 +142,93 @@ impl TaskService for TaskFace {
         check::names(&task_id, Some(&subtask_id)).map_err(status)?;
         let delivered = self.engine.output(tenant, &task_id, &subtask_id).await.map_err(status)?;
         answer(proto::output(delivered))
+    }
+
+    async fn signal_task(
+        &self,
+        request: Request<pb::SignalTaskRequest>,
+    ) -> Result<Response<pb::SignalTaskResponse>, Status> {
+        let tenant = tenant(&request);
+        let request = request.into_inner();
+        let id = request.task_id.clone();
+        let signal = request::signal(request).map_err(status)?;
+        let taken = self.engine.signal(tenant, &id, signal).await.map_err(status)?;
+        answer(pb::SignalTaskResponse { taken })
+    }
+
+    async fn rerun_task(
+        &self,
+        request: Request<pb::RerunTaskRequest>,
+    ) -> Result<Response<pb::RerunTaskResponse>, Status> {
+        let tenant = tenant(&request);
+        let request = request.into_inner();
+        let id = request.task_id.clone();
+        let rerun = request::rerun(request).map_err(status)?;
+        let (now, subtask_ids) = self.engine.rerun(tenant, &id, rerun).await.map_err(status)?;
+        answer(pb::RerunTaskResponse { status: TaskStatus::proto(now), subtask_ids })
+    }
+
+    async fn snapshot_task(
+        &self,
+        request: Request<pb::SnapshotTaskRequest>,
+    ) -> Result<Response<pb::SnapshotTaskResponse>, Status> {
+        let tenant = tenant(&request);
+        let pb::SnapshotTaskRequest { task_id, name, by } = request.into_inner();
+        let by = past::snapshot(&task_id, &name, &by).map_err(status)?;
+        let taken = self.engine.snapshot(tenant, &task_id, &name, by).await.map_err(status)?;
+        answer(pb::SnapshotTaskResponse { snapshot: Some(proto::snapshot(&taken)) })
+    }
+
+    async fn list_snapshots(
+        &self,
+        request: Request<pb::ListSnapshotsRequest>,
+    ) -> Result<Response<pb::ListSnapshotsResponse>, Status> {
+        let tenant = tenant(&request);
+        let task_id = request.into_inner().task_id;
+        check::names(&task_id, None).map_err(status)?;
+        let kept = self.engine.snapshots(tenant, &task_id).await.map_err(status)?;
+        answer(pb::ListSnapshotsResponse { snapshots: kept.iter().map(proto::snapshot).collect() })
+    }
+
+    async fn restore_task(
+        &self,
+        request: Request<pb::RestoreTaskRequest>,
+    ) -> Result<Response<pb::RestoreTaskResponse>, Status> {
+        let tenant = tenant(&request);
+        let pb::RestoreTaskRequest { task_id, snapshot, by } = request.into_inner();
+        let by = past::restoration(&task_id, &snapshot, &by).map_err(status)?;
+        let (now, subtask_ids) =
+            self.engine.restore(tenant, &task_id, &snapshot, by).await.map_err(status)?;
+        answer(pb::RestoreTaskResponse { status: TaskStatus::proto(now), subtask_ids })
+    }
+
+    async fn fork_task(
+        &self,
+        request: Request<pb::ForkTaskRequest>,
+    ) -> Result<Response<pb::ForkTaskResponse>, Status> {
+        let tenant = tenant(&request);
+        let pb::ForkTaskRequest { task_id, new_task_id, at, execute } = request.into_inner();
+        let point = past::fork(&task_id, &new_task_id, at).map_err(status)?;
+        let forked = self.engine.fork(tenant, &task_id, &new_task_id, &point, execute).await;
+        let forked = forked.map_err(status)?;
+        answer(pb::ForkTaskResponse { task: Some(proto::task(&forked.view)), existed: forked.existed })
+    }
+
+    async fn lint_plan(
+        &self,
+        request: Request<pb::LintPlanRequest>,
+    ) -> Result<Response<pb::LintPlanResponse>, Status> {
+        let tenant = tenant(&request);
+        let (errors, warnings) = match request::lint(request.into_inner()) {
+            Ok(drafts) => (Vec::new(), self.engine.warnings(tenant, &drafts).await.map_err(status)?),
+            Err(Failure::Invalid(violations)) => (violations, Vec::new()),
+            Err(failure) => return Err(status(failure)),
+        };
+        let issues = |found: Vec<Violation>| {
+            let found = listed(&found, LISTED_MAX).into_iter();
+            found.map(|Violation { field, issue }| pb::PlanIssue { field, issue }).collect()
+        };
+        answer(pb::LintPlanResponse { errors: issues(errors), warnings: issues(warnings) })
     }
 }
 

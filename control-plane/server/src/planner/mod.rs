@@ -3,11 +3,7 @@
 
 pub mod rules;
 
-use downbeat_core::{
-    plan::{Draft, Violation},
-    session::AgentDeclaration,
-    task::Priority,
-};
+use downbeat_core::{check::Violation, draft::Draft, session::AgentDeclaration, task::Priority};
 use futures::future::BoxFuture;
 
 /// What a planner sees.

@@ -12,11 +12,7 @@ mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use downbeat_core::{
-    limits,
-    plan::{Draft, Violation},
-    session::AgentDeclaration,
-};
+use downbeat_core::{check::Violation, draft::Draft, limits, session::AgentDeclaration};
 use futures::future::BoxFuture;
 use serde_json::{Value, value::RawValue};
 
@@ -157,6 +153,7 @@ impl Said<'_> {
                 sla_seconds: subtask.sla_seconds,
                 max_attempts: subtask.max_attempts,
                 priority: subtask.priority,
+                ..Draft::default()
             });
         }
         Ok(drafts)

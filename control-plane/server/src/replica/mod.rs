@@ -16,8 +16,8 @@ use std::{
 
 use downbeat_core::{
     command::Command,
-    effect::{Assignment, Effect, Queued, Wake},
-    id::{LeaseAt, LeaseId, ReplicaNo, RouteNo, SessionNo},
+    effect::{Assignment, Effect, Next, Queued, Wake},
+    id::{Index, LeaseAt, LeaseId, ReplicaNo, RouteNo, SessionNo, TaskNo},
     policy::Policy,
     session::{Session, SessionState},
     subtask::Outcome,
@@ -85,6 +85,8 @@ pub struct Replica {
     roster: Roster,
     line: Line,
     timers: Timers,
+    /// What a batch left to commands of their own, to be given with the next one.
+    prompt: BTreeMap<(TaskNo, Index), Command>,
     routes: BTreeMap<RouteNo, Route>,
     /// Sessions that are this replica's by their rows, and were not connected at the last look.
     unconnected: BTreeSet<SessionNo>,
@@ -101,6 +103,7 @@ impl Replica {
             roster: Roster::new(liveness),
             line: Line::default(),
             timers: Timers::default(),
+            prompt: BTreeMap::new(),
             routes: BTreeMap::new(),
             unconnected: BTreeSet::new(),
             skew_ms: 0,
@@ -162,6 +165,8 @@ impl Replica {
     /// Sessions that acknowledge nothing come back beside it: their streams are to be closed.
     pub fn due(&mut self, now: Mono, limit: usize) -> (Vec<Command>, Vec<SessionNo>) {
         let (mut commands, sick) = self.roster.due(now);
+        let prompt = self.prompt.keys().take(limit).copied().collect::<Vec<_>>();
+        commands.extend(prompt.iter().filter_map(|place| self.prompt.remove(place)));
         let database_now = Time(now.0 as i64 + self.skew_ms);
         commands.extend(self.timers.due(database_now, limit).into_iter().map(wake_command));
         (commands, sick)
@@ -205,6 +210,11 @@ impl Replica {
     pub fn next_due(&self) -> Option<Mono> {
         let timer = self.timers.next().map(|at| Mono(u64::try_from(at.0 - self.skew_ms).unwrap_or(0)));
         [timer, self.roster.next_due()].into_iter().flatten().min()
+    }
+
+    /// Whether a batch left something to be done at once.
+    pub fn is_prompted(&self) -> bool {
+        !self.prompt.is_empty()
     }
 
     /// What the periodic look found. Gives commands for what is due; [`wants`](Replica::wants) says what to
@@ -311,6 +321,7 @@ impl Replica {
 
     /// Takes up a step's effects.
     fn absorb(&mut self, effects: Vec<Effect>, now: Mono) -> Vec<Outbound> {
+        let batch = Time(now.0 as i64 + self.skew_ms);
         let mut out = Vec::with_capacity(effects.len());
         for effect in effects {
             match effect {
@@ -326,7 +337,13 @@ impl Replica {
                         out.push(Outbound::Unplaced { route: queued.route });
                     }
                 }
+                Effect::Wake { at, wake: Wake::Subtask(task, index) } if at <= batch => {
+                    self.prompt.insert((task, index), Command::Wake { task, index: Some(index) });
+                }
                 Effect::Wake { at, wake } => self.timers.arm(at, wake),
+                Effect::Next(Next { task, index, begin }) => {
+                    self.prompt.insert((task, index), Command::Attend { task, index, begin });
+                }
                 Effect::SeatGone { session } => self.roster.doubt(session),
             }
         }

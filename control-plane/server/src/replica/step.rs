@@ -8,19 +8,20 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use downbeat_core::{
     apply::apply,
-    command::{Command, Reply, Verdict, WorkResult},
+    command::{Command, Reply},
     effect::{Effect, Queued},
-    event::Event,
-    id::{RouteNo, TaskNo},
+    event::{Event, What},
+    id::{Index, RouteNo, TaskNo},
     place::place,
     plan::Plan,
     reads::{Reads, reads, task_of},
     reject::Reject,
     rows::{Changes, History},
     session::Seat,
-    subtask::Subtask,
+    subtask::{Subtask, SubtaskState},
     task::Task,
     time::Frame,
 };
@@ -83,9 +84,9 @@ impl Replica {
         let mut conflicts = 0;
         loop {
             let batch = self.prepare(store, docs, commands).await?;
-            match self.attempt(writer, &batch, commands, &mut poisoned, now).await {
+            match self.attempt(store, writer, docs, &batch, commands, &mut poisoned, now).await {
                 Ok(Some(Decided { replies, changes, effects })) => {
-                    learn(docs, commands, &replies);
+                    learn(docs, commands, &replies, &changes);
                     self.line.missed(&missed(&batch.hints, &effects), now);
                     let out = self.absorb(effects, now);
                     let (history, created) = written(changes);
@@ -165,16 +166,23 @@ impl Replica {
     }
 
     /// One try. `None`: a command broke an invariant and was marked; try again without it.
+    #[allow(clippy::too_many_arguments)]
     async fn attempt(
         &mut self,
+        store: &dyn Store,
         writer: &mut dyn Writer,
+        docs: &Docs,
         batch: &Batch,
         commands: &[Command],
         poisoned: &mut [Option<String>],
         now: Mono,
     ) -> Result<Option<Decided>, StoreError> {
-        let loaded = writer.load(&batch.reads).await?;
+        let mut loaded = writer.load(&batch.reads).await?;
         self.see_time(loaded.now, now);
+        if let Err(error) = complete(store, docs, batch, &mut loaded).await {
+            writer.rollback().await;
+            return Err(error);
+        }
         let decided = decide(self, loaded, batch, commands, poisoned);
         match &decided {
             // Also where nothing changes: what was answered has to be true.
@@ -183,6 +191,35 @@ impl Replica {
         }
         Ok(decided)
     }
+}
+
+/// Adds what never changes to the rows: plans, and the outputs that are asked for.
+async fn complete(
+    store: &dyn Store,
+    docs: &Docs,
+    batch: &Batch,
+    loaded: &mut downbeat_store::Loaded,
+) -> Result<(), StoreError> {
+    let rows = &mut loaded.rows;
+    for (task, plan) in &batch.plans {
+        rows.load_plan(*task, Arc::clone(plan));
+    }
+    if !rows.plans_are_whole() {
+        batch.plans.keys().for_each(|task| docs.forget_plan(*task));
+        return Err(StoreError::Conflict("a plan has grown since it was read".into()));
+    }
+    let mut asked: BTreeMap<TaskNo, Vec<Index>> = BTreeMap::new();
+    for (task, index) in rows.completed(&batch.reads.outputs) {
+        asked.entry(task).or_default().push(index);
+    }
+    for (task, indexes) in asked {
+        // The rows say that they are completed, so what is not found now is null.
+        let found = docs.outputs(store, task, &indexes).await?;
+        for (index, delivered) in indexes.into_iter().zip(found) {
+            rows.load_output(task, index, delivered.map(|output| output.body).unwrap_or_default());
+        }
+    }
+    Ok(())
 }
 
 /// What happened, and what was written of new tasks.
@@ -200,23 +237,36 @@ fn written(changes: Changes) -> (Vec<History>, BTreeMap<TaskNo, Created>) {
 }
 
 /// What is durable now is what the next briefs will ask for.
-fn learn(docs: &Docs, commands: &[Command], replies: &[Result<Reply, Failure>]) {
+fn learn(docs: &Docs, commands: &[Command], replies: &[Result<Reply, Failure>], changes: &Changes) {
     for (command, reply) in commands.iter().zip(replies) {
-        match (command, reply) {
-            (
-                Command::Finish { at, result: WorkResult::Completed { output, artifacts }, .. },
-                Ok(Reply::Verdict(Verdict::Accepted)),
-            ) => docs.learn_output(at.task, at.index, output.clone(), artifacts.clone()),
-            (Command::Submit(submit), Ok(Reply::Submitted { task, existed: false, .. })) => {
-                docs.learn_plan(PlanRecord {
-                    task: *task,
-                    tenant: submit.tenant,
-                    id: submit.id.clone(),
-                    request: submit.request.clone(),
-                    plan: Arc::clone(&submit.plan),
-                });
+        if let (Command::Submit(submit), Ok(Reply::Submitted { task, existed: false, .. })) = (command, reply)
+        {
+            docs.learn_plan(PlanRecord {
+                task: *task,
+                tenant: submit.tenant,
+                id: submit.id.clone(),
+                request: submit.request.clone(),
+                plan: Arc::clone(&submit.plan),
+            });
+        }
+    }
+    for growth in &changes.growth {
+        docs.learn_growth(growth);
+    }
+    let mut delivered = BTreeSet::new();
+    for output in &changes.outputs {
+        delivered.insert((output.task, output.index));
+        docs.learn_output(output.task, output.index, output.body.clone(), output.artifacts.clone());
+    }
+    // What is completed and has no output delivered null.
+    for History { task, events, .. } in &changes.history {
+        for event in events {
+            if let What::Ended { index, state: SubtaskState::Completed, .. }
+            | What::Subtask { index, state: SubtaskState::Completed, .. } = event.what
+                && !delivered.contains(&(*task, index))
+            {
+                docs.learn_output(*task, index, Bytes::new(), Vec::new());
             }
-            _ => {}
         }
     }
 }
@@ -243,9 +293,6 @@ fn decide(
     poisoned: &mut [Option<String>],
 ) -> Option<Decided> {
     let mut rows = loaded.rows;
-    for (task, plan) in &batch.plans {
-        rows.load_plan(*task, Arc::clone(plan));
-    }
     let mut frame = Frame::new(loaded.now, loaded.stamp, &replica.policy);
     let mut replies = Vec::with_capacity(commands.len());
     for (command, poison) in commands.iter().zip(poisoned.iter_mut()) {
@@ -282,23 +329,43 @@ fn routes_touched(commands: &[Command], plans: &BTreeMap<TaskNo, Arc<Plan>>) -> 
         let Some(plan) = task_of(command).and_then(|task| plans.get(&task)) else { continue };
         match command {
             Command::Finish { at, .. } => {
-                routes.extend(plan.dependents(at.index).iter().filter_map(|&i| Some(plan.node(i)?.route)));
+                let group = plan.node(at.index).and_then(|node| node.parent);
+                for &index in plan.dependents(at.index).iter().chain(&group) {
+                    let Some(node) = plan.node(index) else { continue };
+                    if node.does.is_work() {
+                        routes.insert(node.route);
+                    } else {
+                        // Whatever it opens.
+                        routes.extend(plan.routes());
+                    }
+                }
             }
             Command::Return { at, .. } | Command::Lose { at } => {
                 routes.extend(plan.node(at.index).map(|node| node.route));
             }
-            Command::Wake { index: Some(index), .. } | Command::Unblock { index, .. } => {
+            Command::Wake { index: Some(index), .. }
+                if plan.node(*index).is_some_and(|n| n.does.is_work()) =>
+            {
+                routes.extend(plan.node(*index).map(|node| node.route));
+            }
+            Command::Unblock { index, .. } => {
                 routes.extend(plan.node(*index).map(|node| node.route));
             }
             Command::Route { route, .. } => {
                 routes.insert(*route);
             }
-            Command::Execute { .. } | Command::Review { .. } => {
-                routes.extend(plan.nodes().iter().map(|node| node.route));
-            }
+            Command::Spawn { children, .. } => routes.extend(children.iter().map(|child| child.route)),
+            Command::Execute { .. }
+            | Command::Review { .. }
+            | Command::Decide { .. }
+            | Command::Signal { .. }
+            | Command::Rerun { .. }
+            | Command::Attend { .. }
+            | Command::Wake { index: Some(_), .. } => routes.extend(plan.routes()),
             Command::Submit(_)
             | Command::Pause { .. }
             | Command::Cancel { .. }
+            | Command::Snapshot { .. }
             | Command::Report { .. }
             | Command::Silence { .. }
             | Command::Wake { index: None, .. }
@@ -321,7 +388,7 @@ fn missed(hints: &[Queued], effects: &[Effect]) -> Vec<Queued> {
         match effect {
             Effect::Assign(assignment) => found.insert((assignment.at.task, assignment.at.index)),
             Effect::Queued(queued) => found.insert((queued.task, queued.index)),
-            Effect::Revoke { .. } | Effect::Wake { .. } | Effect::SeatGone { .. } => false,
+            Effect::Revoke { .. } | Effect::Wake { .. } | Effect::Next(_) | Effect::SeatGone { .. } => false,
         };
     }
     hints.iter().filter(|place| !found.contains(&(place.task, place.index))).copied().collect()

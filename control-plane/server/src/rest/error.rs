@@ -146,7 +146,16 @@ fn status(failure: &Failure) -> StatusCode {
         Failure::NotFound { .. } => StatusCode::NOT_FOUND,
         Failure::Reject(reject) => match reject {
             Reject::TaskUnknown | Reject::SubtaskUnknown | Reject::SessionUnknown => StatusCode::NOT_FOUND,
+            Reject::NotAnApprover(_) => StatusCode::FORBIDDEN,
+            Reject::OptionUnknown { .. } => StatusCode::BAD_REQUEST,
             Reject::TaskConflict(_)
+            | Reject::DigestMismatch { .. }
+            | Reject::ChildConflict(_)
+            | Reject::SnapshotTaken(_)
+            | Reject::TooManySignals(_)
+            | Reject::TooManySnapshots(_)
+            | Reject::TooManySubtasks(_)
+            | Reject::TooDeep { .. }
             | Reject::SessionTaken { .. }
             | Reject::TaskFinished(_)
             | Reject::TaskNotStarted(_)
@@ -188,7 +197,7 @@ pub(super) fn unprintable(error: &serde_json::Error) -> Response {
 #[cfg(test)]
 mod tests {
     use axum::body::to_bytes;
-    use downbeat_core::{plan::Violation, subtask::SubtaskState, task::TaskStatus};
+    use downbeat_core::{check::Violation, subtask::SubtaskState, task::TaskStatus};
     use serde_json::{Value, json};
 
     use super::*;
@@ -220,6 +229,25 @@ mod tests {
             ),
             (Failure::Reject(Reject::SubtaskUnknown).into(), 404, "SUBTASK_UNKNOWN", None),
             (Failure::Reject(state).into(), 409, "SUBTASK_STATE", None),
+            (
+                Failure::Reject(Reject::DigestMismatch { digest: "a".into(), got: "b".into() }).into(),
+                409,
+                "DIGEST_MISMATCH",
+                None,
+            ),
+            (Failure::Reject(Reject::NotAnApprover("ann".into())).into(), 403, "NOT_AN_APPROVER", None),
+            (
+                Failure::Reject(Reject::OptionUnknown { got: "a".into(), known: "b".into() }).into(),
+                400,
+                "OPTION_UNKNOWN",
+                None,
+            ),
+            (Failure::Reject(Reject::TooManySignals(100)).into(), 409, "TOO_MANY_SIGNALS", None),
+            (Failure::Reject(Reject::SnapshotTaken("s".into())).into(), 409, "SNAPSHOT_TAKEN", None),
+            (Failure::Reject(Reject::TooManySnapshots(100)).into(), 409, "TOO_MANY_SNAPSHOTS", None),
+            (Failure::Reject(Reject::TooManySubtasks("many".into())).into(), 409, "TOO_MANY_SUBTASKS", None),
+            (Failure::Reject(Reject::TooDeep { got: 9 }).into(), 409, "TOO_DEEP", None),
+            (Failure::Reject(Reject::ChildConflict("k".into())).into(), 409, "CHILD_CONFLICT", None),
             (Failure::Reject(Reject::SessionUnknown).into(), 404, "SESSION_UNKNOWN", None),
             (
                 Failure::Reject(Reject::SessionTaken { connection: 3, got: 2 }).into(),

@@ -80,6 +80,28 @@ impl IntoParams for SubtaskPath {
     }
 }
 
+/// `{task_id}` and the `{name}` of a signal.
+pub(super) struct SignalPath {
+    pub(super) task: String,
+    pub(super) name: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for SignalPath {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<SignalPath, Error> {
+        let (task, name): (String, String) = path(parts, state).await?;
+        check::names(&task, None)?;
+        Ok(SignalPath { task, name })
+    }
+}
+
+impl IntoParams for SignalPath {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![named("task_id", "Percent-encoded"), named("name", "The signal's")]
+    }
+}
+
 /// A part of the path, as the OpenAPI document tells it.
 fn named(name: &str, description: &str) -> Parameter {
     ParameterBuilder::new()

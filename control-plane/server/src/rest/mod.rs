@@ -1,6 +1,7 @@
 //! The REST face: JSON over HTTP, described by the OpenAPI document at `/openapi.json`. Bodies and queries are
 //! read by `wire`, decided by the engine, and answered; nothing is decided here.
 
+mod again;
 mod agents;
 mod error;
 mod extract;
@@ -46,6 +47,7 @@ fn routes() -> OpenApiRouter<Engine> {
     OpenApiRouter::with_openapi(openapi::frame())
         .merge(tasks::routes())
         .merge(review::routes())
+        .merge(again::routes())
         .merge(agents::routes())
         .merge(health::routes())
         .merge(openapi::routes())

@@ -14,7 +14,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     engine::Engine,
-    wire::answer::{Blocked, ErrorBody, ModeWord, PriorityWord},
+    wire::{
+        answer::{Blocked, ErrorBody, ModeWord, PriorityWord},
+        plan::schema::{self, PlanBody},
+    },
 };
 
 /// Printed once.
@@ -40,13 +43,13 @@ static DOCUMENT: LazyLock<Bytes> =
 )]
 struct Frame;
 
-/// The document without its paths.
+/// The document without its paths. A plan's parts name each other, so that they are listed on their own.
 pub(super) fn frame() -> utoipa::openapi::OpenApi {
-    Frame::openapi()
+    Frame::openapi().merge_from(schema::Parts::openapi())
 }
 
 pub(super) fn routes() -> OpenApiRouter<Engine> {
-    OpenApiRouter::new().routes(routes!(openapi))
+    OpenApiRouter::new().routes(routes!(openapi)).routes(routes!(plan_schema))
 }
 
 /// This document.
@@ -58,6 +61,17 @@ pub(super) fn routes() -> OpenApiRouter<Engine> {
 )]
 async fn openapi() -> Response {
     (StatusCode::OK, [("content-type", "application/json")], DOCUMENT.clone()).into_response()
+}
+
+/// The JSON Schema of a plan, for editors: `# yaml-language-server: $schema=.../schemas/plan.json`.
+#[utoipa::path(
+    get,
+    path = "/schemas/plan.json",
+    tag = "health",
+    responses((status = 200, description = "JSON Schema", content_type = "application/schema+json", body = Object))
+)]
+async fn plan_schema() -> Response {
+    (StatusCode::OK, [("content-type", "application/schema+json")], schema::DOCUMENT.clone()).into_response()
 }
 
 /// A piece of work.
@@ -95,43 +109,6 @@ pub struct SubmitBody {
     pub deadline: Option<String>,
 }
 
-/// A task graph.
-#[derive(Debug, ToSchema)]
-#[schema(as = Plan, example = json!({"subtasks": [
-    {"key": "code", "agent": "feature-dev", "input": {"branch": "pdf-export"}},
-    {"key": "review", "capabilities": ["code-review", "rust"], "depends_on": ["code"], "sla_seconds": 900},
-]}))]
-pub struct PlanBody {
-    #[schema(min_items = 1, max_items = 10000)]
-    pub subtasks: Vec<SubtaskBody>,
-}
-
-/// One subtask of a plan. It names an agent, capabilities, or both.
-#[derive(Debug, ToSchema)]
-#[schema(as = PlannedSubtask)]
-pub struct SubtaskBody {
-    /// Unique in the plan.
-    #[schema(max_length = 100, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    pub key: String,
-    /// Absent: any agent with the capabilities.
-    pub agent: Option<String>,
-    #[schema(max_items = 64)]
-    pub capabilities: Option<Vec<String>>,
-    /// Any JSON.
-    pub input: Option<serde_json::Value>,
-    /// Keys.
-    pub depends_on: Option<Vec<String>>,
-    /// Start to close; absent: the agent's own.
-    #[schema(minimum = 1, maximum = 2592000)]
-    pub sla_seconds: Option<u32>,
-    /// 3 unless given.
-    #[schema(minimum = 1, maximum = 100)]
-    pub max_attempts: Option<u16>,
-    /// The task's unless given.
-    #[schema(value_type = Option<PriorityWord>)]
-    pub priority: Option<String>,
-}
-
 /// How to execute.
 #[derive(Debug, ToSchema)]
 #[schema(as = ExecuteTask)]
@@ -141,6 +118,103 @@ pub struct ExecuteBody {
     pub execution_mode: Option<String>,
     /// Keys or ids of subtasks to stop before.
     pub checkpoints: Option<Vec<String>>,
+}
+
+/// Who decides; kept in the history.
+#[derive(Debug, ToSchema)]
+#[schema(as = By)]
+pub struct ByBody {
+    pub by: Option<String>,
+}
+
+/// Why something is decided, and by whom; kept in the history.
+#[derive(Debug, ToSchema)]
+#[schema(as = Decided)]
+pub struct DecidedBody {
+    pub reason: Option<String>,
+    pub by: Option<String>,
+}
+
+/// What somebody chooses at an approval.
+#[derive(Debug, ToSchema)]
+#[schema(as = DecideSubtask, example = json!({
+    "option": "approve",
+    "digest": "5f2c…",
+    "by": "ann",
+    "roles": ["lead"],
+    "comment": "looks good",
+}))]
+pub struct DecisionBody {
+    /// One of the approval's options.
+    pub option: String,
+    /// Of what was looked at: `gate.digest` of the subtask.
+    pub digest: String,
+    pub by: String,
+    /// Of that person.
+    pub roles: Option<Vec<String>>,
+    pub comment: Option<String>,
+}
+
+/// What a signal carries.
+#[derive(Debug, ToSchema)]
+#[schema(as = SignalTask)]
+pub struct SignalBody {
+    /// Any JSON, at most 64 KiB.
+    pub payload: Option<serde_json::Value>,
+    pub by: Option<String>,
+    /// The sender's own: the same one again changes nothing.
+    pub signal_id: Option<String>,
+}
+
+/// What is to run again.
+#[derive(Debug, ToSchema)]
+#[schema(as = RerunTask)]
+pub struct RerunBody {
+    /// Keys or ids.
+    pub subtasks: Option<Vec<String>>,
+    /// Other inputs by key or id; these are run again too.
+    #[schema(value_type = Option<Object>)]
+    pub inputs: Option<serde_json::Value>,
+    pub by: Option<String>,
+    pub reason: Option<String>,
+}
+
+/// A name for the present state.
+#[derive(Debug, ToSchema)]
+#[schema(as = SnapshotTask)]
+pub struct SnapshotBody {
+    #[schema(max_length = 100)]
+    pub name: String,
+    pub by: Option<String>,
+}
+
+/// Which state to go back to.
+#[derive(Debug, ToSchema)]
+#[schema(as = RestoreTask)]
+pub struct RestoreBody {
+    /// Its name.
+    pub snapshot: String,
+    pub by: Option<String>,
+}
+
+/// Where a new task begins; with neither `event` nor `snapshot`, at the present state.
+#[derive(Debug, ToSchema)]
+#[schema(as = ForkTask)]
+pub struct ForkBody {
+    /// Of the new task.
+    pub task_id: String,
+    /// The number of the last event that belongs to it.
+    pub event: Option<u64>,
+    pub snapshot: Option<String>,
+    /// Start it at once.
+    pub execute: Option<bool>,
+}
+
+/// A plan to look at.
+#[derive(Debug, ToSchema)]
+#[schema(as = LintPlan)]
+pub struct LintBody {
+    pub plan: PlanBody,
 }
 
 /// Why something is done; kept in the history.
@@ -156,6 +230,7 @@ pub struct ReasonBody {
 pub struct CompleteBody {
     /// Any JSON, null included.
     pub output: serde_json::Value,
+    pub by: Option<String>,
 }
 
 /// Where to send a subtask.
@@ -219,6 +294,16 @@ impl IntoResponses for Unknown {
     }
 }
 
+/// The caller may not decide this.
+#[derive(Debug)]
+pub enum Forbidden {}
+
+impl IntoResponses for Forbidden {
+    fn responses() -> BTreeMap<String, RefOr<Described>> {
+        errors(&[("403", "The approval is for others")])
+    }
+}
+
 /// The task or subtask is not in a state for this.
 #[derive(Debug)]
 pub enum Conflict {}
@@ -246,7 +331,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::wire::body;
+    use crate::wire::{body, past};
 
     fn document() -> Value {
         serde_json::from_slice(&DOCUMENT).expect("the document is JSON")
@@ -260,16 +345,25 @@ mod tests {
             "get /healthz",
             "get /openapi.json",
             "get /readyz",
+            "get /schemas/plan.json",
             "get /tasks",
             "get /tasks/{task_id}",
             "get /tasks/{task_id}/events",
+            "get /tasks/{task_id}/snapshots",
             "get /tasks/{task_id}/subtasks/{subtask_id}/output",
             "get /workers",
             "post /execute/{task_id}",
             "post /orchestrate",
+            "post /plans/lint",
             "post /tasks/{task_id}/cancel",
+            "post /tasks/{task_id}/fork",
             "post /tasks/{task_id}/pause",
+            "post /tasks/{task_id}/rerun",
+            "post /tasks/{task_id}/restore",
+            "post /tasks/{task_id}/signals/{name}",
+            "post /tasks/{task_id}/snapshots",
             "post /tasks/{task_id}/subtasks/{subtask_id}/complete",
+            "post /tasks/{task_id}/subtasks/{subtask_id}/decision",
             "post /tasks/{task_id}/subtasks/{subtask_id}/fail",
             "post /tasks/{task_id}/subtasks/{subtask_id}/release",
             "post /tasks/{task_id}/subtasks/{subtask_id}/retry",
@@ -319,10 +413,17 @@ mod tests {
         let document = document();
         for (schema, fields) in [
             ("SubmitTask", body::SUBMISSION),
-            ("Plan", body::PLAN),
-            ("PlannedSubtask", body::SUBTASK),
             ("ExecuteTask", body::EXECUTION),
             ("Reason", body::REASON),
+            ("By", body::BY),
+            ("Decided", body::DECIDED),
+            ("DecideSubtask", body::DECISION),
+            ("SignalTask", body::SIGNAL),
+            ("RerunTask", body::RERUN),
+            ("SnapshotTask", past::SNAPSHOT),
+            ("RestoreTask", past::RESTORATION),
+            ("ForkTask", past::FORK),
+            ("LintPlan", body::LINT),
             ("CompleteSubtask", body::COMPLETION),
             ("RouteSubtask", body::ROUTE),
         ] {

@@ -8,13 +8,16 @@ use super::{
     error::Error,
     extract::{Body, Caller, NoParams, SubtaskPath},
     json,
-    openapi::{BodyErrors, CompleteBody, Conflict, Failures, ReasonBody, RouteBody, Unknown},
+    openapi::{
+        BodyErrors, ByBody, CompleteBody, Conflict, DecidedBody, DecisionBody, Failures, Forbidden,
+        RouteBody, Unknown,
+    },
 };
 use crate::{
     engine::Engine,
     wire::{
         answer::{Routed, Shown, SubtaskChanged},
-        body,
+        body::{self, Decided},
     },
 };
 
@@ -26,6 +29,7 @@ pub(super) fn routes() -> OpenApiRouter<Engine> {
         .routes(routes!(complete))
         .routes(routes!(release))
         .routes(routes!(route))
+        .routes(routes!(decide))
 }
 
 async fn act(
@@ -33,8 +37,9 @@ async fn act(
     Caller(tenant): Caller,
     path: SubtaskPath,
     action: Action,
+    by: String,
 ) -> Result<Response, Error> {
-    let state = engine.review(tenant, &path.task, &path.subtask, action).await?;
+    let state = engine.review(tenant, &path.task, &path.subtask, action, by).await?;
     Ok(json(StatusCode::OK, &SubtaskChanged { task_id: &path.task, state: Shown(state) }))
 }
 
@@ -44,6 +49,7 @@ async fn act(
     path = "/tasks/{task_id}/subtasks/{subtask_id}/retry",
     tag = "review",
     params(SubtaskPath),
+    request_body = Option<ByBody>,
     responses(
         (status = 200, description = "In line again", body = SubtaskChanged),
         Unknown,
@@ -59,8 +65,8 @@ async fn retry(
     _: NoParams,
     body: Body,
 ) -> Result<Response, Error> {
-    body::nothing(body.json_or_empty()?)?;
-    act(&engine, caller, path, Action::Retry).await
+    let by = body::by(body.json_or_empty()?)?;
+    act(&engine, caller, path, Action::Retry, by).await
 }
 
 /// Go on without a subtask: what depends on it sees null.
@@ -69,7 +75,7 @@ async fn retry(
     path = "/tasks/{task_id}/subtasks/{subtask_id}/skip",
     tag = "review",
     params(SubtaskPath),
-    request_body = Option<ReasonBody>,
+    request_body = Option<DecidedBody>,
     responses(
         (status = 200, description = "Skipped", body = SubtaskChanged),
         Unknown,
@@ -85,8 +91,8 @@ async fn skip(
     _: NoParams,
     body: Body,
 ) -> Result<Response, Error> {
-    let reason = body::reason(body.json_or_empty()?)?;
-    act(&engine, caller, path, Action::Skip { reason }).await
+    let Decided { reason, by } = body::decided(body.json_or_empty()?)?;
+    act(&engine, caller, path, Action::Skip { reason }, by).await
 }
 
 /// Give up a subtask: what depends on it is skipped, and the task ends as failed.
@@ -95,7 +101,7 @@ async fn skip(
     path = "/tasks/{task_id}/subtasks/{subtask_id}/fail",
     tag = "review",
     params(SubtaskPath),
-    request_body = Option<ReasonBody>,
+    request_body = Option<DecidedBody>,
     responses(
         (status = 200, description = "Failed", body = SubtaskChanged),
         Unknown,
@@ -111,8 +117,8 @@ async fn fail(
     _: NoParams,
     body: Body,
 ) -> Result<Response, Error> {
-    let reason = body::reason(body.json_or_empty()?)?;
-    act(&engine, caller, path, Action::Fail { reason }).await
+    let Decided { reason, by } = body::decided(body.json_or_empty()?)?;
+    act(&engine, caller, path, Action::Fail { reason }, by).await
 }
 
 /// Supply a subtask's output by hand.
@@ -137,8 +143,8 @@ async fn complete(
     _: NoParams,
     body: Body,
 ) -> Result<Response, Error> {
-    let output = body::output(body.json()?)?;
-    act(&engine, caller, path, Action::Complete { output }).await
+    let (output, by) = body::completion(body.json()?)?;
+    act(&engine, caller, path, Action::Complete { output }, by).await
 }
 
 /// Let a held subtask (manual mode, checkpoint) go on.
@@ -147,6 +153,7 @@ async fn complete(
     path = "/tasks/{task_id}/subtasks/{subtask_id}/release",
     tag = "review",
     params(SubtaskPath),
+    request_body = Option<ByBody>,
     responses(
         (status = 200, description = "Goes on", body = SubtaskChanged),
         Unknown,
@@ -162,8 +169,8 @@ async fn release(
     _: NoParams,
     body: Body,
 ) -> Result<Response, Error> {
-    body::nothing(body.json_or_empty()?)?;
-    act(&engine, caller, path, Action::Release).await
+    let by = body::by(body.json_or_empty()?)?;
+    act(&engine, caller, path, Action::Release, by).await
 }
 
 /// Send a subtask that nobody has to another agent. The agent's capabilities are not checked.
@@ -191,4 +198,35 @@ async fn route(
     let agent = body::agent(body.json()?)?;
     let subtask_id = engine.route_subtask(tenant, &task, &subtask, &agent).await?;
     Ok(json(StatusCode::OK, &Routed { task_id: &task, subtask_id: &subtask_id, agent: &agent }))
+}
+
+/// Choose an option of an approval.
+///
+/// The digest says what was looked at: where that has changed since, nothing is decided. The same person may choose again
+/// until it is decided; the newest counts.
+#[utoipa::path(
+    post,
+    path = "/tasks/{task_id}/subtasks/{subtask_id}/decision",
+    tag = "review",
+    params(SubtaskPath),
+    request_body = DecisionBody,
+    responses(
+        (status = 200, description = "Counted; `waiting` while more people have to choose the same", body = SubtaskChanged),
+        Unknown,
+        Forbidden,
+        Conflict,
+        BodyErrors,
+        Failures,
+    )
+)]
+async fn decide(
+    State(engine): State<Engine>,
+    Caller(tenant): Caller,
+    SubtaskPath { task, subtask }: SubtaskPath,
+    _: NoParams,
+    body: Body,
+) -> Result<Response, Error> {
+    let decision = body::decision(body.json()?)?;
+    let state = engine.decide_subtask(tenant, &task, &subtask, decision).await?;
+    Ok(json(StatusCode::OK, &SubtaskChanged { task_id: &task, state: Shown(state) }))
 }

@@ -16,6 +16,7 @@ use crate::{
     wire::{
         answer::{ErrorBody, Events, Output, Shown, Task, TaskChanged, Tasks},
         body,
+        query::ShowTask,
     },
 };
 
@@ -119,6 +120,7 @@ async fn list(
     params(
         TaskPath,
         ("outputs" = Option<bool>, Query, description = "`false` leaves outputs and artifacts out"),
+        ("replaced" = Option<bool>, Query, description = "`true` also shows what ran again since"),
     ),
     responses((status = 200, description = "The task", body = Task), Unknown, Failures)
 )]
@@ -128,8 +130,9 @@ async fn task(
     TaskPath(task_id): TaskPath,
     Params(query): Params,
 ) -> Result<Response, Error> {
-    let omit = query.omit_outputs()?;
-    let view = engine.task(tenant, &task_id, omit).await?;
+    let ShowTask { omit_outputs: omit, replaced } = query.task()?;
+    let mut view = engine.task(tenant, &task_id, omit).await?;
+    view.with_replaced = replaced;
     Ok(json(StatusCode::OK, &Task::new(&view, !omit)))
 }
 

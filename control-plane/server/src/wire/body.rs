@@ -1,10 +1,14 @@
 //! Request bodies of REST, read into what the engine takes.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use downbeat_core::{
+    check::Violation,
+    command::{Decision, Sent},
+    draft::Draft,
     id::TenantNo,
     limits,
-    plan::{Draft, Violation},
     task::Mode,
     time::Time,
 };
@@ -13,23 +17,38 @@ use serde_json::value::RawValue;
 use super::{
     check,
     fields::{self, Fields},
+    forms::{self, RerunForm, SignalForm},
     json,
+    plan::{self, Reader},
     problems::Problems,
-    submission::{self, Entry, Form},
+    submission::{self, Form},
     times,
 };
-use crate::{engine::Submission, failure::Failure};
+use crate::{
+    engine::{RerunRequest, Submission},
+    failure::Failure,
+};
 
 /// The fields of each body; whatever else comes is refused.
 pub(crate) const SUBMISSION: &[&str] =
     &["task_id", "title", "description", "priority", "metadata", "plan", "deadline"];
-pub(crate) const PLAN: &[&str] = &["subtasks"];
-pub(crate) const SUBTASK: &[&str] =
-    &["key", "agent", "capabilities", "input", "depends_on", "sla_seconds", "max_attempts", "priority"];
 pub(crate) const EXECUTION: &[&str] = &["execution_mode", "checkpoints"];
 pub(crate) const REASON: &[&str] = &["reason"];
-pub(crate) const COMPLETION: &[&str] = &["output"];
+pub(crate) const COMPLETION: &[&str] = &["output", "by"];
+pub(crate) const BY: &[&str] = &["by"];
+pub(crate) const DECIDED: &[&str] = &["reason", "by"];
+pub(crate) const DECISION: &[&str] = &["option", "digest", "by", "roles", "comment"];
+pub(crate) const SIGNAL: &[&str] = &["payload", "by", "signal_id"];
+pub(crate) const RERUN: &[&str] = &["subtasks", "inputs", "by", "reason"];
+pub(crate) const LINT: &[&str] = &["plan"];
 pub(crate) const ROUTE: &[&str] = &["agent"];
+
+/// Why something is decided, and by whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decided {
+    pub reason: String,
+    pub by: String,
+}
 
 /// How to execute a task.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,7 +74,9 @@ pub fn submission(tenant: TenantNo, body: &RawValue) -> Result<Submission, Failu
             .raw("metadata")
             .and_then(|raw| json::document(&fields.at("metadata"), raw, &mut problems)),
         deadline: fields.raw("deadline").and_then(|raw| deadline(raw, &mut problems)),
-        plan: fields.raw("plan").map(|raw| plan(raw, &mut problems)),
+        plan: fields
+            .raw("plan")
+            .map(|raw| plan::json::read(raw, &mut Reader::new(plan::PLAN, &mut problems))),
         execute: false,
     };
     submission::check(tenant, form, problems)
@@ -96,11 +117,35 @@ pub fn nothing(body: &RawValue) -> Result<(), Failure> {
     problems.finish(())
 }
 
-/// An output supplied by hand. `null` is one.
+/// A body that may say who does something.
 ///
 /// # Errors
 /// `Invalid` with every problem.
-pub fn output(body: &RawValue) -> Result<Bytes, Failure> {
+pub fn by(body: &RawValue) -> Result<String, Failure> {
+    let mut problems = Problems::default();
+    let fields = Fields::read("", body, BY, &mut problems);
+    let by = check::by(fields.text("by", &mut problems), &mut problems);
+    problems.finish(by)
+}
+
+/// A body that may say why and who.
+///
+/// # Errors
+/// `Invalid` with every problem.
+pub fn decided(body: &RawValue) -> Result<Decided, Failure> {
+    let mut problems = Problems::default();
+    let fields = Fields::read("", body, DECIDED, &mut problems);
+    let given = fields.text("reason", &mut problems);
+    let reason = check::reason(&given, &mut problems);
+    let by = check::by(fields.text("by", &mut problems), &mut problems);
+    problems.finish(Decided { reason, by })
+}
+
+/// An output supplied by hand, and by whom. `null` is one.
+///
+/// # Errors
+/// `Invalid` with every problem.
+pub fn completion(body: &RawValue) -> Result<(Bytes, String), Failure> {
     let mut problems = Problems::default();
     let fields = Fields::read("", body, COMPLETION, &mut problems);
     let output = match fields.raw("output") {
@@ -111,7 +156,87 @@ pub fn output(body: &RawValue) -> Result<Bytes, Failure> {
             Bytes::new()
         }
     };
-    problems.finish(output)
+    let by = check::by(fields.text("by", &mut problems), &mut problems);
+    problems.finish((output, by))
+}
+
+/// What somebody chooses at an approval.
+///
+/// # Errors
+/// `Invalid` with every problem.
+pub fn decision(body: &RawValue) -> Result<Decision, Failure> {
+    let mut problems = Problems::default();
+    let fields = Fields::read("", body, DECISION, &mut problems);
+    let decision = Decision {
+        by: fields.text("by", &mut problems),
+        roles: fields.texts("roles", limits::APPROVERS, "roles (APPROVERS)", &mut problems),
+        option: fields.text("option", &mut problems),
+        digest: fields.text("digest", &mut problems),
+        comment: fields.text("comment", &mut problems),
+    };
+    forms::decision(decision, problems)
+}
+
+/// What a signal of that name carries.
+///
+/// # Errors
+/// `Invalid` with every problem.
+pub fn signal(name: &str, body: &RawValue) -> Result<Sent, Failure> {
+    let mut problems = Problems::default();
+    let fields = Fields::read("", body, SIGNAL, &mut problems);
+    let payload = fields.raw("payload").and_then(|raw| json::document("payload", raw, &mut problems));
+    let form = SignalForm {
+        name: name.to_owned(),
+        payload,
+        by: fields.text("by", &mut problems),
+        id: fields.text("signal_id", &mut problems),
+    };
+    forms::signal(form, problems)
+}
+
+/// What is to run again.
+///
+/// # Errors
+/// `Invalid` with every problem.
+pub fn rerun(body: &RawValue) -> Result<RerunRequest, Failure> {
+    let mut problems = Problems::default();
+    let fields = Fields::read("", body, RERUN, &mut problems);
+    let mut inputs = BTreeMap::new();
+    if let Some(raw) = fields.raw("inputs") {
+        match serde_json::from_str::<BTreeMap<String, &RawValue>>(raw.get()) {
+            Ok(members) => {
+                for (name, raw) in members {
+                    let field = format!("inputs.{}", name.escape_debug());
+                    let input = json::document(&field, raw, &mut problems);
+                    inputs.insert(name, input);
+                }
+            }
+            Err(_) => problems.add("inputs", "must be an object of inputs by key or id"),
+        }
+    }
+    let form = RerunForm {
+        field: "subtasks",
+        subtasks: fields.texts("subtasks", limits::PLAN_SUBTASKS, "subtasks (PLAN_SUBTASKS)", &mut problems),
+        inputs,
+        by: fields.text("by", &mut problems),
+        reason: fields.text("reason", &mut problems),
+    };
+    forms::rerun(form, problems)
+}
+
+/// A plan that is only looked at.
+///
+/// # Errors
+/// `Invalid` with every problem.
+pub fn lint(body: &RawValue) -> Result<Vec<Draft>, Failure> {
+    let mut problems = Problems::default();
+    let fields = Fields::read("", body, LINT, &mut problems);
+    let entries = match fields.raw("plan") {
+        Some(raw) => plan::json::read(raw, &mut Reader::new(plan::PLAN, &mut problems)),
+        None => Vec::new(),
+    };
+    let drafts = plan::finish(plan::PLAN, entries, &mut problems);
+    problems.finish(drafts)
 }
 
 /// The agent that a subtask is sent to by hand.
@@ -130,33 +255,9 @@ fn deadline(raw: &RawValue, problems: &mut Problems) -> Option<Time> {
     let text = fields::text("deadline", raw, problems)?;
     let deadline = times::parse(&text);
     if deadline.is_none() {
-        problems.add("deadline", "must be an RFC 3339 time, as in `2027-01-31T18:00:00Z`");
+        problems.add("deadline", times::EXPECTED);
     }
     deadline
-}
-
-fn plan(raw: &RawValue, problems: &mut Problems) -> Vec<Entry> {
-    let fields = Fields::read("plan", raw, PLAN, problems);
-    let subtasks = fields.list("subtasks", limits::PLAN_SUBTASKS, "subtasks (PLAN_SUBTASKS)", problems);
-    subtasks.unwrap_or_default().into_iter().map(|(path, raw)| entry(&path, raw, problems)).collect()
-}
-
-fn entry(path: &str, raw: &RawValue, problems: &mut Problems) -> Entry {
-    let fields = Fields::read(path, raw, SUBTASK, problems);
-    let tags = ("capabilities", limits::CAPABILITIES, "tags (CAPABILITIES)");
-    let keys = ("depends_on", limits::PLAN_DEPENDENCIES, "dependencies (PLAN_DEPENDENCIES)");
-    let draft = Draft {
-        key: fields.text("key", problems),
-        agent: fields.text("agent", problems),
-        capabilities: fields.texts(tags.0, tags.1, tags.2, problems),
-        input: None,
-        depends_on: fields.texts(keys.0, keys.1, keys.2, problems),
-        sla_seconds: fields.number("sla_seconds", 1..=limits::SLA_SECONDS.into(), " (SLA_SECONDS)", problems),
-        max_attempts: fields.number("max_attempts", 1..=limits::ATTEMPTS.into(), " (ATTEMPTS)", problems),
-        priority: fields.choice("priority", problems),
-    };
-    let input = fields.raw("input").and_then(|raw| json::document(&fields.at("input"), raw, problems));
-    Entry { draft, input }
 }
 
 #[cfg(test)]
@@ -196,6 +297,7 @@ mod tests {
 
     #[test]
     fn outputs() {
+        let output = |body: &RawValue| completion(body).map(|(output, _)| output);
         let read = output(&raw(r#"{"output": {"a": [1, null]} }"#));
         assert_eq!(read.as_deref(), Ok(br#"{"a":[1,null]}"#.as_slice()));
         assert_eq!(output(&raw(r#"{"output":null}"#)).as_deref(), Ok(b"null".as_slice()));

@@ -4,8 +4,8 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use downbeat_core::{
+    check::{Violation, name_issue},
     limits,
-    plan::{Violation, name_issue},
 };
 
 use super::{
@@ -64,6 +64,23 @@ pub(crate) fn name(field: &str, name: &str, found: &mut Vec<Violation>) {
     found.extend(name_issue(name).map(|issue| Violation::new(field, issue)));
 }
 
+/// The name of a person or of a role, or the sender's own name for a signal.
+const PERSON_BYTES: usize = 2 * limits::NAME_BYTES;
+
+/// What is wrong with the name of a person or of a role.
+pub(crate) fn person(field: &str, name: &str, found: &mut Vec<Violation>) {
+    if name.is_empty() {
+        found.push(Violation::new(field, "must not be empty"));
+    }
+    person_or_nobody(field, name, found);
+}
+
+/// As [`person`], where it may be left out.
+pub(crate) fn person_or_nobody(field: &str, name: &str, found: &mut Vec<Violation>) {
+    bytes(field, name, PERSON_BYTES, "PERSON_BYTES", found);
+    control(field, name, found);
+}
+
 /// What is wrong with the beginning of a task's id, by which a list is filtered.
 pub(crate) fn prefix(field: &str, prefix: &str, found: &mut Vec<Violation>) {
     bytes(field, prefix, limits::TASK_ID_BYTES, "TASK_ID_BYTES", found);
@@ -77,12 +94,23 @@ pub(crate) fn after(number: u64, problems: &mut Problems) {
     }
 }
 
-/// A reason as it is kept: cut to [`limits::MESSAGE_BYTES`].
+/// A reason as it is kept; see [`message`].
 pub(crate) fn reason(reason: &str, problems: &mut Problems) -> String {
-    if reason.contains('\0') {
-        problems.add("reason", "must not hold \\u0000");
+    message("reason", reason, problems)
+}
+
+/// What a person says, as it is kept: cut to [`limits::MESSAGE_BYTES`].
+pub(crate) fn message(field: &str, message: &str, problems: &mut Problems) -> String {
+    if message.contains('\0') {
+        problems.add(field, "must not hold \\u0000");
     }
-    cut(reason, limits::MESSAGE_BYTES)
+    cut(message, limits::MESSAGE_BYTES)
+}
+
+/// Who does something, if that is said.
+pub(crate) fn by(by: String, problems: &mut Problems) -> String {
+    problems.check(|found| person_or_nobody("by", &by, found));
+    by
 }
 
 /// An output as it is kept; `None` where it could not be read.
@@ -124,14 +152,14 @@ pub(crate) fn number<T: TryFrom<u64>>(
     value
 }
 
-fn bytes(field: &str, value: &str, bytes_max: usize, limit: &str, found: &mut Vec<Violation>) {
+pub(crate) fn bytes(field: &str, value: &str, bytes_max: usize, limit: &str, found: &mut Vec<Violation>) {
     if value.len() > bytes_max {
         found
             .push(Violation::new(field, format!("at most {bytes_max} bytes ({limit}), got {}", value.len())));
     }
 }
 
-fn control(field: &str, value: &str, found: &mut Vec<Violation>) {
+pub(crate) fn control(field: &str, value: &str, found: &mut Vec<Violation>) {
     if let Some((at, c)) = value.char_indices().find(|(_, c)| c.is_control()) {
         let code = u32::from(c);
         found.push(Violation::new(

@@ -22,6 +22,16 @@ pub(crate) struct Told<'a> {
     pub(crate) outcome: Option<Outcome>,
     pub(crate) error: Option<&'a AttemptError>,
     pub(crate) message: &'a str,
+    /// Why, for programs.
+    pub(crate) code: &'a str,
+    /// Who decided it.
+    pub(crate) by: &'a str,
+    /// How many subtasks were added.
+    pub(crate) added: Option<u32>,
+    /// What was chosen at an approval.
+    pub(crate) option: &'a str,
+    /// The name of a signal.
+    pub(crate) signal: &'a str,
 }
 
 impl<'a> Told<'a> {
@@ -29,9 +39,15 @@ impl<'a> Told<'a> {
         let none = Told::default();
         match what {
             What::Task { status, reason } => Told { task_status: Some(*status), message: reason, ..none },
-            What::Subtask { state, reason, .. } => {
-                Told { subtask_state: Some(*state), message: reason, ..none }
+            What::Subtask { state, reason, code, by, .. } => {
+                Told { subtask_state: Some(*state), message: reason, code, by, ..none }
             }
+            What::Grown { count, reason, by, .. } => {
+                Told { added: Some(*count), message: reason, by, ..none }
+            }
+            What::Voted { option, by, comment, .. } => Told { option, by, message: comment, ..none },
+            What::Signalled { name, by } => Told { signal: name, by, ..none },
+            What::Snapshot { name, by } => Told { message: name, by, ..none },
             What::Leased { attempt, lease, worker, .. } => Told {
                 attempt: Some(*attempt),
                 lease: Some(*lease),

@@ -80,6 +80,22 @@ impl<'a> Fields<'a> {
         what: &str,
         problems: &mut Problems,
     ) -> Option<Elements<'a>> {
+        match self.elements(name, max, problems)? {
+            Ok(elements) => Some(elements),
+            Err(count) => {
+                problems.add(self.at(name), format!("at most {max} {what}, got {count}"));
+                None
+            }
+        }
+    }
+
+    /// As [`list`](Fields::list); of one that is too long, how long it is, which is for the caller to tell.
+    pub(crate) fn elements(
+        &self,
+        name: &str,
+        max: usize,
+        problems: &mut Problems,
+    ) -> Option<Result<Elements<'a>, usize>> {
         let raw = self.raw(name)?;
         let path = self.at(name);
         if !raw.get().starts_with('[') {
@@ -87,16 +103,26 @@ impl<'a> Fields<'a> {
             return None;
         }
         match serde_json::Deserializer::from_str(raw.get()).deserialize_seq(List { max }) {
-            Ok((_, count)) if count > max => {
-                problems.add(path, format!("at most {max} {what}, got {count}"));
-                None
-            }
+            Ok((_, count)) if count > max => Some(Err(count)),
             Ok((elements, _)) => {
                 let path_of = |i: usize| format!("{path}[{i}]");
-                Some(elements.into_iter().enumerate().map(|(i, raw)| (path_of(i), raw)).collect())
+                Some(Ok(elements.into_iter().enumerate().map(|(i, raw)| (path_of(i), raw)).collect()))
             }
             Err(error) => {
                 problems.add(path, format!("cannot be read: {error}"));
+                None
+            }
+        }
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn flag(&self, name: &str, problems: &mut Problems) -> Option<bool> {
+        let raw = self.raw(name)?;
+        match raw.get() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => {
+                problems.add(self.at(name), format!("must be `true` or `false`, got {}", kind(raw)));
                 None
             }
         }

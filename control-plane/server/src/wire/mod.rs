@@ -2,8 +2,8 @@
 //! (proto messages, JSON bodies) and the core.
 //!
 //! In: [`request`] reads proto messages, [`body`] and [`query`] read what REST sends; both end in the same
-//! forms and the same checks, so that a request means the same on either face, and all of its problems come
-//! back at once. Out: `proto` and `answer`. [`session`] is the worker's stream, both ways. Nothing here
+//! forms (`submission`, `plan`, `forms`) and the same checks, so that a request means the same on either face, and
+//! all of its problems come back at once. Out: `proto` and `answer`. [`session`] is the worker's stream, both ways. Nothing here
 //! talks to the engine or to a socket. What reads is public: fuzzing comes in where the faces do.
 
 pub(crate) mod answer;
@@ -13,8 +13,12 @@ pub(crate) mod event;
 pub(crate) mod fields;
 pub(crate) mod figures;
 pub mod filter;
+pub(crate) mod forms;
 pub mod json;
+pub(crate) mod kind;
 pub(crate) mod page;
+pub mod past;
+pub mod plan;
 pub(crate) mod problems;
 pub(crate) mod proto;
 pub mod query;

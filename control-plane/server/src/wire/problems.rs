@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use downbeat_core::plan::Violation;
+use downbeat_core::check::Violation;
 
 use crate::failure::Failure;
 
@@ -26,6 +26,11 @@ impl Problems {
         if self.found.len() <= LISTED_MAX {
             self.found.push(Violation::new(shown(field.as_ref()), shown(issue.as_ref())));
         }
+    }
+
+    /// How many were found, as far as they are kept.
+    pub(crate) fn count(&self) -> usize {
+        self.found.len()
     }
 
     pub(crate) fn first(&self) -> Option<&Violation> {

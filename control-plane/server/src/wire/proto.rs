@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 use downbeat_core::{
+    draft::{Approval, Approvers, Does},
     event::{Artifact, AttemptError},
+    id::Index,
+    note::{Gate, Snapshot},
     session::AgentDeclaration,
     time::Time,
 };
@@ -13,6 +16,7 @@ use serde_json::value::RawValue;
 use super::{
     event::{Told, next_after},
     figures::{load, seconds},
+    kind::Kind,
     page,
     words::Word,
 };
@@ -39,7 +43,7 @@ pub(crate) fn task(view: &TaskView) -> pb::Task {
         metadata: request.metadata.clone(),
         status: task.status.proto(),
         execution_mode: task.mode.proto(),
-        subtasks: view.subtasks.iter().enumerate().map(|(index, sub)| subtask(view, index, sub)).collect(),
+        subtasks: view.shown().map(|(index, sub)| subtask(view, index, sub)).collect(),
         metrics: Some(metrics(view)),
         status_history: history.collect(),
         artifacts: artifacts.collect(),
@@ -65,7 +69,9 @@ fn metrics(view: &TaskView) -> pb::Metrics {
 }
 
 fn subtask(view: &TaskView, index: usize, sub: &SubtaskView) -> pb::Subtask {
-    let node = view.node(index);
+    let (node, plan) = (view.node(index), &view.record.plan);
+    let at = Index::try_from(index).unwrap_or(Index::MAX);
+    let id = |at: Index| plan.node(at).map(|node| node.id.clone()).unwrap_or_default();
     pb::Subtask {
         subtask_id: node.id.clone(),
         key: node.key.clone(),
@@ -73,7 +79,7 @@ fn subtask(view: &TaskView, index: usize, sub: &SubtaskView) -> pb::Subtask {
         capabilities: node.capabilities.clone(),
         depends_on: node.depends_on.iter().map(|&at| view.node(at as usize).key.clone()).collect(),
         state: sub.row.state.proto(),
-        input: node.input.as_deref().map(json).unwrap_or_default(),
+        input: plan.input(at).map(json).unwrap_or_default(),
         output: sub.output.body.clone(),
         artifacts: sub.output.artifacts.iter().cloned().map(artifact).collect(),
         attempts: sub.attempts.iter().map(attempt).collect(),
@@ -82,6 +88,56 @@ fn subtask(view: &TaskView, index: usize, sub: &SubtaskView) -> pb::Subtask {
         max_attempts: node.attempts_max.into(),
         wake_at_ms: or_zero(sub.row.wake_at),
         reason: sub.reason.clone(),
+        code: sub.code.clone(),
+        kind: Kind::of(node).proto(),
+        parent: node.parent.map(id).unwrap_or_default(),
+        replaces: node.replaces.map(id).unwrap_or_default(),
+        replaced: plan.is_replaced(at),
+        nth: node.nth,
+        gate: gate(view, index, sub),
+        run_if: node.run_if.proto(),
+        when: node.when.clone().unwrap_or_default(),
+        by: sub.by.clone(),
+    }
+}
+
+fn gate(view: &TaskView, index: usize, sub: &SubtaskView) -> Option<pb::Gate> {
+    let (Does::Approval(approval), Some(gate)) = (&view.node(index).does, &sub.gate) else { return None };
+    let approvers = asked(approval, gate);
+    let approvers = approvers
+        .iter()
+        .map(|level| pb::Approvers { names: level.names.clone(), roles: level.roles.clone() });
+    let options = approval
+        .options
+        .iter()
+        .map(|option| pb::ApprovalOption { name: option.name.clone(), then: option.then.proto() });
+    let votes = gate.votes.iter().map(|vote| pb::Vote {
+        by: vote.by.clone(),
+        option: vote.option.clone(),
+        comment: vote.comment.clone(),
+        at_ms: vote.at.0,
+    });
+    Some(pb::Gate {
+        digest: gate.digest.clone(),
+        message: approval.message.clone(),
+        approvers: approvers.collect(),
+        quorum: approval.quorum,
+        options: options.collect(),
+        votes: votes.collect(),
+    })
+}
+
+/// The levels of approvers that are asked by now.
+pub(crate) fn asked<'a>(approval: &'a Approval, gate: &Gate) -> &'a [Approvers] {
+    &approval.approvers[..approval.approvers.len().min(gate.level + 1)]
+}
+
+pub(crate) fn snapshot(snapshot: &Snapshot) -> pb::Snapshot {
+    pb::Snapshot {
+        name: snapshot.name.clone(),
+        event: snapshot.event,
+        at_ms: snapshot.at.0,
+        by: snapshot.by.clone(),
     }
 }
 
@@ -156,6 +212,11 @@ pub(crate) fn event(view: &EventView) -> pb::Event {
         outcome: told.outcome.map_or(0, Word::proto),
         error: told.error.map(error),
         message: told.message.to_owned(),
+        code: told.code.to_owned(),
+        by: told.by.to_owned(),
+        added: told.added.unwrap_or(0),
+        option: told.option.to_owned(),
+        signal: told.signal.to_owned(),
     }
 }
 

@@ -20,6 +20,14 @@ pub struct EventsQuery {
     pub limit: u32,
 }
 
+/// How much of a task to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShowTask {
+    pub omit_outputs: bool,
+    /// Also what ran again since.
+    pub replaced: bool,
+}
+
 impl Query {
     pub fn new(pairs: Vec<(String, String)>) -> Query {
         Query { pairs, problems: Problems::default() }
@@ -33,21 +41,27 @@ impl Query {
         self.finish(())
     }
 
-    /// `?outputs=`: whether to leave them out.
+    /// `?outputs=&replaced=`.
     ///
     /// # Errors
     /// `Invalid` with every problem.
-    pub fn omit_outputs(mut self) -> Result<bool, Failure> {
-        let omit = match self.take("outputs").as_deref() {
-            None | Some("true") => false,
-            Some("false") => true,
+    pub fn task(mut self) -> Result<ShowTask, Failure> {
+        let omit_outputs = !self.flag("outputs", true);
+        let replaced = self.flag("replaced", false);
+        self.finish(ShowTask { omit_outputs, replaced })
+    }
+
+    fn flag(&mut self, name: &str, default: bool) -> bool {
+        match self.take(name).as_deref() {
+            None => default,
+            Some("true") => true,
+            Some("false") => false,
             Some(other) => {
                 let issue = format!("must be `true` or `false`, got `{}`", other.escape_debug());
-                self.problems.add("outputs", issue);
-                false
+                self.problems.add(name, issue);
+                default
             }
-        };
-        self.finish(omit)
+        }
     }
 
     /// `?status=&prefix=&page_size=&page_token=`; `status` may be repeated, or hold several with commas.
@@ -193,9 +207,10 @@ mod tests {
             ],
             "agents",
         );
-        assert_eq!(query(&[("outputs", "false")]).omit_outputs(), Ok(true));
-        assert_eq!(query(&[]).omit_outputs(), Ok(false));
-        let outputs = query(&[("outputs", "0")]).omit_outputs();
+        let shown = |omit_outputs, replaced| Ok(ShowTask { omit_outputs, replaced });
+        assert_eq!(query(&[("outputs", "false"), ("replaced", "true")]).task(), shown(true, true));
+        assert_eq!(query(&[]).task(), shown(false, false));
+        let outputs = query(&[("outputs", "0")]).task();
         refused(outputs, &[("outputs", "must be `true` or `false`, got `0`")], "outputs");
         let none = query(&[("a", "")]).none();
         refused(none, &[("a", "unknown query parameter, or given more than once")], "none");

@@ -1,10 +1,13 @@
 //! gRPC requests, read into what the engine takes.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use downbeat_core::{
+    command::{Decision, Sent},
+    draft::Draft,
     id::{SessionNo, TenantNo},
     limits,
-    plan::Draft,
     task::TaskStatus,
     time::Time,
 };
@@ -15,14 +18,19 @@ use super::{
     body::Execution,
     check,
     filter::AgentFilter,
+    forms::{self, RerunForm, SignalForm},
     json::{self, Document},
     page,
+    plan::{self, Reader},
     problems::Problems,
-    submission::{self, Entry, Form},
+    submission::{self, Form},
     times,
     words::Word,
 };
-use crate::{engine::Submission, failure::Failure};
+use crate::{
+    engine::{RerunRequest, Submission},
+    failure::Failure,
+};
 
 /// # Errors
 /// `Invalid` with every problem.
@@ -36,7 +44,7 @@ pub fn submission(tenant: TenantNo, request: pb::SubmitTaskRequest) -> Result<Su
         metadata: document("metadata", &request.metadata, &mut problems),
         deadline: deadline(request.deadline_ms, &mut problems),
         plan: request.plan.map(|plan| {
-            plan.subtasks.into_iter().enumerate().map(|(i, sub)| entry(i, sub, &mut problems)).collect()
+            plan::proto::read(plan::PLAN, plan.subtasks, &mut Reader::new(plan::PLAN, &mut problems))
         }),
         execute: request.execute,
     };
@@ -132,6 +140,75 @@ pub fn completion(request: &pb::CompleteSubtaskRequest) -> Result<Bytes, Failure
     problems.finish(output)
 }
 
+/// A plan that is only looked at.
+///
+/// # Errors
+/// `Invalid` with every problem.
+pub fn lint(request: pb::LintPlanRequest) -> Result<Vec<Draft>, Failure> {
+    subtasks(plan::PLAN, request.plan.unwrap_or_default().subtasks)
+}
+
+/// What a worker adds to the subtask it has.
+///
+/// # Errors
+/// `Invalid` with every problem.
+pub fn children(children: Vec<pb::PlannedSubtask>) -> Result<Vec<Draft>, Failure> {
+    subtasks(plan::CHILDREN, children)
+}
+
+fn subtasks(root: &'static str, subtasks: Vec<pb::PlannedSubtask>) -> Result<Vec<Draft>, Failure> {
+    let mut problems = Problems::default();
+    let entries = plan::proto::read(root, subtasks, &mut Reader::new(root, &mut problems));
+    let drafts = plan::finish(root, entries, &mut problems);
+    problems.finish(drafts)
+}
+
+/// Who does something, if that is said.
+///
+/// # Errors
+/// `Invalid` with every problem.
+pub fn by(by: &str) -> Result<String, Failure> {
+    let mut problems = Problems::default();
+    let by = check::by(by.to_owned(), &mut problems);
+    problems.finish(by)
+}
+
+/// What somebody chooses at an approval.
+///
+/// # Errors
+/// `Invalid` with every problem.
+pub fn decision(request: pb::DecideSubtaskRequest) -> Result<Decision, Failure> {
+    let problems = named(&request.task_id, &request.subtask_id);
+    let pb::DecideSubtaskRequest { option, digest, by, roles, comment, .. } = request;
+    forms::decision(Decision { by, roles, option, digest, comment }, problems)
+}
+
+/// # Errors
+/// `Invalid` with every problem.
+pub fn signal(request: pb::SignalTaskRequest) -> Result<Sent, Failure> {
+    let mut problems = Problems::default();
+    problems.check(|found| check::task_id(&request.task_id, found));
+    let payload = document("payload", &request.payload, &mut problems);
+    let form = SignalForm { name: request.name, payload, by: request.by, id: request.signal_id };
+    forms::signal(form, problems)
+}
+
+/// # Errors
+/// `Invalid` with every problem.
+pub fn rerun(request: pb::RerunTaskRequest) -> Result<RerunRequest, Failure> {
+    let mut problems = Problems::default();
+    problems.check(|found| check::task_id(&request.task_id, found));
+    let inputs: BTreeMap<_, _> = request.inputs.into_iter().collect();
+    let read = |(name, text): (String, Bytes)| {
+        let field = format!("inputs.{}", name.escape_debug());
+        let input = document(&field, &text, &mut problems);
+        (name, input)
+    };
+    let inputs = inputs.into_iter().map(read).collect();
+    let (subtasks, by, reason) = (request.subtask_ids, request.by, request.reason);
+    forms::rerun(RerunForm { field: "subtask_ids", subtasks, inputs, by, reason }, problems)
+}
+
 /// # Errors
 /// `Invalid` with every problem.
 pub fn route(request: &pb::RouteSubtaskRequest) -> Result<(), Failure> {
@@ -176,7 +253,7 @@ fn named(task: &str, subtask: &str) -> Problems {
 }
 
 /// Nothing and `null` are the same.
-fn document(field: &str, text: &[u8], problems: &mut Problems) -> Option<Document> {
+pub(super) fn document(field: &str, text: &[u8], problems: &mut Problems) -> Option<Document> {
     let read = if text.is_empty() { None } else { json::read(field, text, problems) };
     read.filter(|document| document.text.get() != "null")
 }
@@ -190,26 +267,4 @@ fn deadline(ms: i64, problems: &mut Problems) -> Option<Time> {
             None
         }
     }
-}
-
-fn entry(i: usize, sub: pb::PlannedSubtask, problems: &mut Problems) -> Entry {
-    let at = |field: &str| format!("plan.subtasks[{i}].{field}");
-    let mut within = |field: &str, number: u32, max: u32, limit: &str| {
-        let token = number.to_string();
-        (number > 0).then(|| check::number(&at(field), &token, 1..=max.into(), limit, problems)).flatten()
-    };
-    let sla_seconds = within("sla_seconds", sub.sla_seconds, limits::SLA_SECONDS, " (SLA_SECONDS)");
-    let max_attempts = within("max_attempts", sub.max_attempts, limits::ATTEMPTS.into(), " (ATTEMPTS)");
-    let draft = Draft {
-        key: sub.key,
-        agent: sub.agent,
-        capabilities: sub.capabilities,
-        input: None,
-        depends_on: sub.depends_on,
-        sla_seconds,
-        max_attempts: max_attempts.and_then(|attempts: u32| u16::try_from(attempts).ok()),
-        priority: check::choice(&at("priority"), sub.priority, problems),
-    };
-    let input = document(&at("input"), &sub.input, problems);
-    Entry { draft, input }
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use downbeat_core::{
+    check::{Violation, check_capabilities, name_issue},
     command::{Verdict, WorkResult},
     event::{Artifact, AttemptError},
     id::{LeaseAt, LeaseId, TaskNo},
     limits,
-    plan::{Violation, check_capabilities, name_issue},
     session::{AgentDeclaration, WorkerDeclaration},
     subtask::Outcome,
 };
@@ -113,7 +113,7 @@ pub(crate) fn cancel_reason(outcome: Outcome) -> &'static str {
         Outcome::Cancelled => "the task was cancelled, or has ended",
         Outcome::TimedOut => "the attempt ran out of time, or was silent for too long",
         Outcome::Lost => "the lease was taken away: the worker did not take it up, or counted as gone",
-        Outcome::Completed | Outcome::Failed => "the attempt has ended",
+        Outcome::Completed | Outcome::Failed | Outcome::Suspended => "the attempt has ended",
     }
 }
 
@@ -155,8 +155,9 @@ pub fn result(sent: v1::Result) -> Option<(LeaseAt, WorkResult, Option<String>)>
             let error = AttemptError { code, message: cut(&error.message) };
             Some((at, WorkResult::Failed { error, retryable: failed.retryable }, None))
         }
+        Some(v1::result::Outcome::Suspended(_)) => Some((at, WorkResult::Suspended, None)),
         None => {
-            let message = "a result says neither completed nor failed".to_owned();
+            let message = "a result says neither completed nor failed nor suspended".to_owned();
             let error = AttemptError { code: "INVALID_OUTPUT".into(), message: message.clone() };
             Some((at, WorkResult::Failed { error, retryable: true }, Some(message)))
         }
@@ -286,5 +287,28 @@ mod tests {
         let hello = v1::Hello { worker: "w".into(), agents: vec![agent], slots: 1, ..Default::default() };
         let Err(Failure::Invalid(found)) = declaration(&hello) else { panic!("accepted") };
         assert_eq!(found.len(), 1 + limits::CAPABILITIES);
+    }
+
+    #[test]
+    fn a_result_says_how_the_attempt_ended() {
+        let sent = |outcome| {
+            let lease = Some(v1::LeaseRef { lease_id: 1, task_no: 2, index: 3 });
+            let (at, result, refused) = result(v1::Result { lease, outcome }).expect("a lease is named");
+            assert_eq!((at.lease, at.task, at.index), (LeaseId(1), TaskNo(2), 3));
+            (result, refused)
+        };
+        let suspended = sent(Some(v1::result::Outcome::Suspended(v1::Suspended {})));
+        assert!(matches!(suspended, (WorkResult::Suspended, None)));
+        let output = |text: &'static str| {
+            sent(Some(v1::result::Outcome::Completed(v1::Completed {
+                output: text.into(),
+                ..Default::default()
+            })))
+        };
+        assert!(matches!(output("[1]"), (WorkResult::Completed { .. }, None)));
+        assert!(matches!(output("["), (WorkResult::Failed { retryable: true, .. }, Some(_))));
+        let (failed, refused) = sent(None);
+        assert!(matches!(failed, WorkResult::Failed { .. }));
+        assert_eq!(refused.as_deref(), Some("a result says neither completed nor failed nor suspended"));
     }
 }

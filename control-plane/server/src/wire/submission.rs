@@ -5,20 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use blake3::Hasher;
 use bytes::Bytes;
-use downbeat_core::{
-    id::TenantNo,
-    limits,
-    plan::{Draft, Plan, Violation},
-    task::Priority,
-    time::Time,
-};
+use downbeat_core::{check::Violation, id::TenantNo, limits, task::Priority, time::Time};
 use serde_json::value::RawValue;
 
 use super::{
     check,
     json::{Document, bytes_of},
+    plan::{self, Entry, digest::Encoding},
     problems::Problems,
     times,
     words::Word,
@@ -42,14 +36,6 @@ pub(crate) struct Form {
     pub(crate) execute: bool,
 }
 
-/// One subtask of a client's own plan.
-#[derive(Debug, Default)]
-pub(crate) struct Entry {
-    /// Without its input.
-    pub(crate) draft: Draft,
-    pub(crate) input: Option<Document>,
-}
-
 /// Checks a form. `problems` are those of reading it.
 ///
 /// # Errors
@@ -66,16 +52,8 @@ pub(crate) fn check(tenant: TenantNo, form: Form, mut problems: Problems) -> Res
             .push(Violation::new("title", "give a title, a description or a plan: there is nothing to plan"));
     }
     let due_at = form.metadata.as_ref().and_then(|metadata| check_metadata(&metadata.text, &mut found));
-    let plan: Option<Vec<Draft>> = form.plan.map(|entries| {
-        let input = |entry: Entry| Draft { input: entry.input.map(|document| document.text), ..entry.draft };
-        entries.into_iter().map(input).collect()
-    });
-    if let Some(drafts) = &plan
-        && let Err(violations) = Plan::check(drafts)
-    {
-        found.extend(violations);
-    }
     problems.merge(found);
+    let plan = form.plan.map(|entries| plan::finish(plan::PLAN, entries, &mut problems));
     problems.finish(Submission {
         tenant,
         id: form.task_id,
@@ -120,7 +98,7 @@ fn check_metadata(metadata: &RawValue, found: &mut Vec<Violation>) -> Option<Tim
 
 /// The same for the same request, whatever face it came through and however its JSON was written.
 fn digest(form: &Form) -> [u8; 32] {
-    let mut encoding = Encoding(Hasher::new_derive_key(DIGEST_CONTEXT));
+    let mut encoding = Encoding::new(DIGEST_CONTEXT);
     encoding.text(&form.task_id);
     encoding.text(&form.title);
     encoding.text(&form.description);
@@ -129,45 +107,9 @@ fn digest(form: &Form) -> [u8; 32] {
     let metadata = form.metadata.as_ref().filter(|metadata| metadata.text.get() != "{}");
     encoding.document(metadata);
     encoding.number(form.deadline.map(|deadline| deadline.0));
-    encoding.number(form.plan.as_ref().map(|entries| count(entries)));
-    for Entry { draft, input } in form.plan.iter().flatten() {
-        encoding.text(&draft.key);
-        encoding.text(&draft.agent);
-        encoding.texts(&draft.capabilities);
-        encoding.document(input.as_ref());
-        encoding.texts(&draft.depends_on);
-        encoding.number(draft.sla_seconds.map(i64::from));
-        encoding.number(draft.max_attempts.map(i64::from));
-        encoding.number(draft.priority.map(|priority| priority.proto().into()));
+    match &form.plan {
+        Some(entries) => encoding.entries(entries),
+        None => encoding.number(None),
     }
-    *encoding.0.finalize().as_bytes()
-}
-
-/// Every part carries its length, so that no two requests have the same encoding.
-struct Encoding(Hasher);
-
-impl Encoding {
-    fn text(&mut self, text: &str) {
-        self.0.update(&(text.len() as u64).to_le_bytes());
-        self.0.update(text.as_bytes());
-    }
-
-    fn texts(&mut self, texts: &[String]) {
-        self.number(Some(count(texts)));
-        texts.iter().for_each(|text| self.text(text));
-    }
-
-    fn number(&mut self, number: Option<i64>) {
-        self.0.update(&[u8::from(number.is_some())]);
-        self.0.update(&number.unwrap_or_default().to_le_bytes());
-    }
-
-    fn document(&mut self, document: Option<&Document>) {
-        self.0.update(&[u8::from(document.is_some())]);
-        self.0.update(document.map_or(&[0; 32], |document| &document.digest));
-    }
-}
-
-fn count<T>(items: &[T]) -> i64 {
-    i64::try_from(items.len()).unwrap_or(i64::MAX)
+    encoding.finish()
 }

@@ -7,6 +7,8 @@ use jiff::{Timestamp, civil::Date, tz::TimeZone};
 const EARLIEST: Time = Time(-62_167_219_200_000);
 /// The end of 9999-12-29 UTC: later times cannot be written in every zone.
 const LATEST: Time = Time(253_402_127_999_999);
+/// What a text that [`parse`] does not take should have been.
+pub(crate) const EXPECTED: &str = "must be an RFC 3339 time, as in `2027-01-31T18:00:00Z`";
 /// `2025-11-22`.
 const DATE_BYTES: usize = 10;
 

@@ -1,6 +1,7 @@
 //! The words and numbers of the contract for the core's closed sets: what REST says, what proto says.
 
 use downbeat_core::{
+    draft::{OnFailure, OnLimit, OnTimeout, RunIf, Then},
     session::SessionState,
     subtask::{Outcome, SubtaskState},
     task::{Mode, Priority, TaskStatus},
@@ -113,10 +114,105 @@ impl Word for SubtaskState {
     }
 }
 
+impl Word for RunIf {
+    const NAME: &'static str = "RunIf";
+    const ALL: &'static [RunIf] = &RunIf::ALL;
+
+    fn word(self) -> &'static str {
+        RunIf::word(self)
+    }
+
+    fn proto(self) -> i32 {
+        let number = match self {
+            RunIf::AllSucceeded => pb::RunIf::AllSucceeded,
+            RunIf::AllDone => pb::RunIf::AllDone,
+            RunIf::AnySucceeded => pb::RunIf::AnySucceeded,
+            RunIf::AnyFailed => pb::RunIf::AnyFailed,
+        };
+        number.into()
+    }
+}
+
+impl Word for OnFailure {
+    const NAME: &'static str = "OnFailure";
+    const ALL: &'static [OnFailure] = &OnFailure::ALL;
+
+    fn word(self) -> &'static str {
+        OnFailure::word(self)
+    }
+
+    fn proto(self) -> i32 {
+        let number = match self {
+            OnFailure::Review => pb::OnFailure::Review,
+            OnFailure::Fail => pb::OnFailure::Fail,
+        };
+        number.into()
+    }
+}
+
+impl Word for Then {
+    const NAME: &'static str = "OptionOutcome";
+    const ALL: &'static [Then] = &Then::ALL;
+
+    fn word(self) -> &'static str {
+        Then::word(self)
+    }
+
+    fn proto(self) -> i32 {
+        let number = match self {
+            Then::Complete => pb::OptionOutcome::Complete,
+            Then::Fail => pb::OptionOutcome::Fail,
+            Then::Skip => pb::OptionOutcome::Skip,
+        };
+        number.into()
+    }
+}
+
+impl Word for OnTimeout {
+    const NAME: &'static str = "OnTimeout";
+    const ALL: &'static [OnTimeout] = &OnTimeout::ALL;
+
+    fn word(self) -> &'static str {
+        OnTimeout::word(self)
+    }
+
+    fn proto(self) -> i32 {
+        let number = match self {
+            OnTimeout::Fail => pb::OnTimeout::Fail,
+            OnTimeout::Approve => pb::OnTimeout::Approve,
+            OnTimeout::Reject => pb::OnTimeout::Reject,
+        };
+        number.into()
+    }
+}
+
+impl Word for OnLimit {
+    const NAME: &'static str = "OnLimit";
+    const ALL: &'static [OnLimit] = &OnLimit::ALL;
+
+    fn word(self) -> &'static str {
+        OnLimit::word(self)
+    }
+
+    fn proto(self) -> i32 {
+        let number = match self {
+            OnLimit::Fail => pb::OnLimit::Fail,
+            OnLimit::Complete => pb::OnLimit::Complete,
+        };
+        number.into()
+    }
+}
+
 impl Word for Outcome {
     const NAME: &'static str = "Outcome";
-    const ALL: &'static [Outcome] =
-        &[Outcome::Completed, Outcome::Failed, Outcome::TimedOut, Outcome::Lost, Outcome::Cancelled];
+    const ALL: &'static [Outcome] = &[
+        Outcome::Completed,
+        Outcome::Failed,
+        Outcome::TimedOut,
+        Outcome::Lost,
+        Outcome::Cancelled,
+        Outcome::Suspended,
+    ];
 
     fn word(self) -> &'static str {
         Outcome::word(self)
@@ -129,6 +225,7 @@ impl Word for Outcome {
             Outcome::TimedOut => pb::Outcome::TimedOut,
             Outcome::Lost => pb::Outcome::Lost,
             Outcome::Cancelled => pb::Outcome::Cancelled,
+            Outcome::Suspended => pb::Outcome::Suspended,
         };
         number.into()
     }
@@ -208,6 +305,7 @@ pub(crate) fn subtask_state(state: SubtaskState) -> pb::SubtaskState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::kind::Kind;
 
     fn check<T: Word + std::fmt::Debug>(proto_name: impl Fn(i32) -> Option<&'static str>, prefix: &str) {
         for &value in T::ALL {
@@ -231,6 +329,12 @@ mod tests {
             "SUBTASK_STATE",
         );
         check::<Outcome>(|n| pb::Outcome::try_from(n).ok().map(|v| v.as_str_name()), "OUTCOME");
+        check::<RunIf>(|n| pb::RunIf::try_from(n).ok().map(|v| v.as_str_name()), "RUN_IF");
+        check::<OnFailure>(|n| pb::OnFailure::try_from(n).ok().map(|v| v.as_str_name()), "ON_FAILURE");
+        check::<Then>(|n| pb::OptionOutcome::try_from(n).ok().map(|v| v.as_str_name()), "OPTION_OUTCOME");
+        check::<OnTimeout>(|n| pb::OnTimeout::try_from(n).ok().map(|v| v.as_str_name()), "ON_TIMEOUT");
+        check::<OnLimit>(|n| pb::OnLimit::try_from(n).ok().map(|v| v.as_str_name()), "ON_LIMIT");
+        check::<Kind>(|n| pb::SubtaskKind::try_from(n).ok().map(|v| v.as_str_name()), "SUBTASK_KIND");
         check::<Health>(|n| pb::AgentHealth::try_from(n).ok().map(|v| v.as_str_name()), "AGENT_HEALTH");
         check::<SessionState>(|n| pb::WorkerState::try_from(n).ok().map(|v| v.as_str_name()), "WORKER_STATE");
     }

@@ -68,8 +68,9 @@ pub(super) struct Proof {
 impl Memory {
     /// The rows of a batch, if all of them are remembered, with a time and a stamp.
     pub(super) fn recall(&mut self, reads: &Reads) -> Option<(Loaded, Proof)> {
-        // Sessions to be changed are not remembered. Names are taken for new ones, and proven to be.
-        if !reads.sessions.is_empty() {
+        // Sessions to be changed are not remembered, and neither are notes. Names are taken for new ones, and proven
+        // to be.
+        if reads.locks || !reads.sessions.is_empty() || !reads.notes.is_empty() {
             return None;
         }
         if let Some(rest) = self.rest.checked_sub(1) {

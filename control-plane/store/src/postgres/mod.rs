@@ -13,11 +13,13 @@ mod writer;
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts};
 use downbeat_core::{
     effect::Queued,
     event::Event,
     id::{Index, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
+    note::NoteKey,
     plan::RouteSpec,
     rows::{AgentSeen, Output},
     session::Session,
@@ -188,6 +190,10 @@ impl Store for PostgresStore {
 
     fn outputs_of(&self, task: TaskNo) -> BoxFuture<'_, Result<Vec<Output>>> {
         Box::pin(self.read_outputs_of(task))
+    }
+
+    fn notes(&self, task: TaskNo) -> BoxFuture<'_, Result<Vec<(NoteKey, Bytes)>>> {
+        Box::pin(self.read_notes(task))
     }
 
     fn events(&self, task: TaskNo, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Event>>> {

@@ -1,10 +1,12 @@
 //! The closed set of reads, on a small pool of connections that never hold a lock.
 
+use bytes::Bytes;
 use deadpool_postgres::Object;
 use downbeat_core::{
     effect::{Queued, Wake},
     event::Event,
     id::{Index, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
+    note::NoteKey,
     rows::{AgentSeen, Output},
     session::Session,
     subtask::SubtaskState,
@@ -63,7 +65,10 @@ impl PostgresStore {
 
     pub(super) async fn read_plans(&self, tasks: &[TaskNo]) -> Result<Vec<PlanRecord>> {
         let tasks: Vec<i64> = tasks.iter().map(|task| task.0).collect();
-        self.query(include_str!("sql/plans.sql"), &[&tasks], |cells| rows::plan(cells)).await
+        let mut found = Vec::with_capacity(tasks.len());
+        let part = |cells: &mut dyn Cells| rows::plan_part(cells, &mut found);
+        self.query(include_str!("sql/plans.sql"), &[&tasks], part).await?;
+        Ok(rows::plans(found))
     }
 
     /// Both statements and the snapshot around them are sent at once: one round trip, and a caller that goes
@@ -126,6 +131,13 @@ impl PostgresStore {
 
     pub(super) async fn read_outputs_of(&self, task: TaskNo) -> Result<Vec<Output>> {
         self.query(include_str!("sql/outputs_of.sql"), &[&task.0], |cells| rows::output(cells)).await
+    }
+
+    pub(super) async fn read_notes(&self, task: TaskNo) -> Result<Vec<(NoteKey, Bytes)>> {
+        self.query(include_str!("sql/notes.sql"), &[&task.0], |cells| {
+            rows::note(cells).map(|(_, key, body)| (key, body))
+        })
+        .await
     }
 
     pub(super) async fn read_events(&self, task: TaskNo, after: u64, limit: u32) -> Result<Vec<Event>> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use downbeat_core::{
     id::{SessionNo, TaskNo},
-    rows::{AgentSeen, Changes, History, NewPlan, Output, SubtaskRow},
+    rows::{AgentSeen, Changes, Growth, History, NewPlan, NoteRow, Output, SubtaskRow},
     session::Session,
     task::Task,
     time::Time,
@@ -184,16 +184,23 @@ pub(super) fn is_provable(changes: &Changes) -> bool {
         new_tasks: _,
         tasks: _,
         new_plans: _,
+        growth,
         new_subtasks: _,
         subtasks: _,
         outputs: _,
+        notes,
         history: _,
         new_sessions,
         sessions,
         dead_sessions,
         agents,
     } = changes;
-    new_sessions.is_empty() && sessions.is_empty() && dead_sessions.is_empty() && agents.is_empty()
+    growth.is_empty()
+        && notes.is_empty()
+        && new_sessions.is_empty()
+        && sessions.is_empty()
+        && dead_sessions.is_empty()
+        && agents.is_empty()
 }
 
 #[derive(Debug)]
@@ -208,7 +215,7 @@ impl TaskRow<'_> {
     }
 }
 
-/// `task_row`
+/// `task_row_2`
 impl Record for TaskRow<'_> {
     fn put(&self, fields: &mut Fields<'_>) -> Encoded {
         let TaskRow { head, events } = self;
@@ -224,6 +231,7 @@ impl Record for TaskRow<'_> {
             .put(i64::from(head.unfinished))?
             .put(i64::from(head.failed))?
             .put(i64::from(head.in_review))?
+            .put(i64::from(head.asking))?
             .put(events)?
             .put(head.created_at.0)?
             .put(ms(head.started_at))?
@@ -259,7 +267,7 @@ impl Record for PlanRow<'_> {
     }
 }
 
-/// `subtask_row`
+/// `subtask_row_2`
 impl Record for &SubtaskRow {
     fn put(&self, fields: &mut Fields<'_>) -> Encoded {
         let SubtaskRow { tenant, task, index, row } = self;
@@ -271,10 +279,13 @@ impl Record for &SubtaskRow {
             .put(row.route.0)?
             .put(row.priority as i16)?
             .put(i64::from(row.pending))?
+            .put(i64::from(row.failed))?
+            .put(i64::from(row.skipped))?
             .put(i64::from(row.failures))?
             .put(i64::from(row.attempts))?
             .put(i64::from(row.losses))?
             .put(row.held)?
+            .put(row.waived)?
             .put(row.queued)?
             .put(row.lease.map(|lease| lease.0))?
             .put(row.session.map(|session| session.0))?
@@ -362,6 +373,45 @@ impl<'a> Params<'a> {
         bounded(history.iter().map(|row| row.body.len()))?;
         Ok(self.rows(history))
     }
+}
+
+#[derive(Debug)]
+struct PlanPartRow<'a> {
+    growth: &'a Growth,
+    nodes: Vec<u8>,
+}
+
+/// `plan_part_row_2`
+impl Record for PlanPartRow<'_> {
+    fn put(&self, fields: &mut Fields<'_>) -> Encoded {
+        let PlanPartRow { growth, nodes } = self;
+        fields.put(growth.task.0)?.put(i64::from(growth.first))?.put(growth.tenant.0)?.put(nodes)?;
+        Ok(())
+    }
+}
+
+/// For `insert_plan_parts`.
+pub(super) fn plan_parts(growth: &[Growth]) -> Result<Params<'_>> {
+    let row = |growth: &'_ Growth| rows::encode(&growth.nodes);
+    let nodes = growth.iter().map(row).collect::<Result<Vec<_>>>()?;
+    bounded(nodes.iter().map(Vec::len))?;
+    Ok(Params::default().rows(growth.iter().zip(nodes).map(|(growth, nodes)| PlanPartRow { growth, nodes })))
+}
+
+/// `note_row_2`
+impl Record for &NoteRow {
+    fn put(&self, fields: &mut Fields<'_>) -> Encoded {
+        let NoteRow { tenant, task, key, body } = self;
+        let (kind, place) = key.numbers();
+        fields.put(task.0)?.put(i16::from(kind))?.put(i64::from(place))?.put(tenant.0)?.put(&body[..])?;
+        Ok(())
+    }
+}
+
+/// For `upsert_notes`.
+pub(super) fn notes(notes: &[NoteRow]) -> Result<Params<'_>> {
+    bounded(notes.iter().map(|note| note.body.len()))?;
+    Ok(Params::default().rows(notes))
 }
 
 #[derive(Debug)]

@@ -10,6 +10,7 @@ use std::{
 
 use downbeat_core::{
     id::{Index, TaskNo},
+    note::NoteKey,
     reads::Reads,
     rows::{Changes, Rows},
     time::Time,
@@ -50,8 +51,8 @@ macro_rules! statements {
 }
 
 statements! {
-    lock_sessions share_sessions lock_tasks lock_hinted load_whole load_subtasks
-    insert_sessions update_sessions delete_sessions upsert_agents;
+    lock_sessions share_sessions lock_tasks lock_hinted load_whole load_notes load_subtasks
+    insert_plan_parts upsert_notes insert_sessions update_sessions delete_sessions upsert_agents;
     create advance
 }
 
@@ -218,13 +219,19 @@ struct Wanted<'a> {
     hinted: Vec<i64>,
     places: Vec<(i64, i32)>,
     whole: Vec<i64>,
+    notes: Vec<(i64, i16, i32)>,
 }
 
 impl<'a> Wanted<'a> {
     fn of(reads: &'a Reads) -> Result<Wanted<'a>> {
         let place = |(task, index): &(TaskNo, Index)| Ok((task.0, pg_rows::int(*index)?));
+        let note = |(task, key): &(TaskNo, NoteKey)| {
+            let (kind, place) = key.numbers();
+            Ok((task.0, i16::from(kind), pg_rows::int(place)?))
+        };
         let mut tasks: BTreeSet<TaskNo> = reads.tasks.union(&reads.whole).copied().collect();
         tasks.extend(reads.subtasks.iter().map(|(task, _)| *task));
+        tasks.extend(reads.notes.iter().map(|(task, _)| *task));
         let hinted: BTreeSet<TaskNo> = reads.hints.iter().map(|(task, _)| *task).collect();
         let places = reads.subtasks.union(&reads.hints).filter(|(task, _)| !reads.whole.contains(task));
         Ok(Wanted {
@@ -236,6 +243,7 @@ impl<'a> Wanted<'a> {
             ids: reads.ids.iter().map(|(_, id)| id.as_str()).collect(),
             places: places.map(place).collect::<Result<_>>()?,
             whole: reads.whole.iter().map(|task| task.0).collect(),
+            notes: reads.notes.iter().map(note).collect::<Result<_>>()?,
         })
     }
 }
@@ -248,18 +256,20 @@ async fn load(
     memory: &mut Memory,
 ) -> Result<Loaded> {
     let wanted = Wanted::of(reads)?;
-    let Wanted { sessions, changing, tasks, tenants, ids, hinted, places, whole } = &wanted;
+    let Wanted { sessions, changing, tasks, tenants, ids, hinted, places, whole, notes } = &wanted;
     let (place_tasks, place_indexes): (Vec<i64>, Vec<i32>) = places.iter().copied().unzip();
+    let (noted, kinds, note_places): (Vec<i64>, Vec<i16>, Vec<i32>) = notes.iter().copied().collect();
     // A batch that changes any session locks all it looks at for a change: one statement, so one order.
     let held = if changing.is_empty() { &sessions[..] } else { &[] };
     let changed = if changing.is_empty() { &[] } else { &sessions[..] };
-    let (begun, held, changed, named, hinted, whole, placed) = futures::join!(
+    let (begun, held, changed, named, hinted, whole, noted, placed) = futures::join!(
         client.batch_execute(begin),
         query(client, &statements.share_sessions, held.is_empty(), [&held]),
         query(client, &statements.lock_sessions, changed.is_empty(), [&changed, changing]),
         query(client, &statements.lock_tasks, tasks.is_empty() && ids.is_empty(), [tasks, tenants, ids]),
         query(client, &statements.lock_hinted, hinted.is_empty(), [hinted]),
         query(client, &statements.load_whole, whole.is_empty(), [whole]),
+        query(client, &statements.load_notes, notes.is_empty(), [&noted, &kinds, &note_places]),
         query(client, &statements.load_subtasks, false, [&place_tasks, &place_indexes]),
     );
     begun?;
@@ -283,6 +293,11 @@ async fn load(
         let (task, index, row) = pg_rows::one(row, |cells| rows::subtask(cells))?;
         memory.read_subtask(task, index, row.clone());
         into.load_subtask(task, index, row);
+    }
+    reads.notes.iter().for_each(|&(task, key)| into.load_note(task, key, None));
+    for row in &noted? {
+        let (task, key, body) = pg_rows::one(row, |cells| rows::note(cells))?;
+        into.load_note(task, key, Some(body));
     }
     let mut drawn = None;
     for row in &placed? {
@@ -340,14 +355,18 @@ async fn write(
         let written = client.query(statement, &params.refs()).await;
         return written.map_err(error::of_commit).and_then(|rows| said(&rows));
     }
+    let parts = pg_rows::plan_parts(&changes.growth)?;
+    let notes = pg_rows::notes(&changes.notes)?;
     let new_sessions = pg_rows::new_sessions(&changes.new_sessions, batch.stamp)?;
     let sessions = pg_rows::sessions(&changes.sessions, batch.stamp);
     let dead_sessions = pg_rows::dead_sessions(&changes.dead_sessions);
     let agents = pg_rows::agents(&changes.agents)?;
     let pipe = Pipe { client, failed: AtomicBool::new(false) };
-    let (begun, created, a, b, c, d, advanced, end) = futures::join!(
+    let (begun, created, a, b, c, d, e, f, advanced, end) = futures::join!(
         pipe.begin(proof.is_some()),
         pipe.send(&statements.create, creates, &create),
+        pipe.send(&statements.insert_plan_parts, !changes.growth.is_empty(), &parts),
+        pipe.send(&statements.upsert_notes, !changes.notes.is_empty(), &notes),
         pipe.send(&statements.insert_sessions, !changes.new_sessions.is_empty(), &new_sessions),
         pipe.send(&statements.update_sessions, !changes.sessions.is_empty(), &sessions),
         pipe.send(&statements.delete_sessions, !changes.dead_sessions.is_empty(), &dead_sessions),
@@ -358,7 +377,7 @@ async fn write(
     begun.map_err(error::of_commit)?;
     // The first one says why; after it the server refuses the others, and takes the commit for a rollback.
     let created = created.map_err(error::of_commit)?;
-    for sent in [a, b, c, d] {
+    for sent in [a, b, c, d, e, f] {
         sent.map_err(error::of_commit)?;
     }
     let advanced = advanced.map_err(error::of_commit)?;

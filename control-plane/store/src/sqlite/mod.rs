@@ -16,10 +16,12 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use bytes::Bytes;
 use downbeat_core::{
     effect::Queued,
     event::Event,
     id::{Index, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
+    note::NoteKey,
     plan::RouteSpec,
     rows::{AgentSeen, Output},
     session::Session,
@@ -389,6 +391,10 @@ impl Store for SqliteStore {
 
     fn outputs_of(&self, task: TaskNo) -> BoxFuture<'_, Result<Vec<Output>>> {
         Box::pin(self.read(move |conn| read::outputs_of(conn, task)))
+    }
+
+    fn notes(&self, task: TaskNo) -> BoxFuture<'_, Result<Vec<(NoteKey, Bytes)>>> {
+        Box::pin(self.read(move |conn| read::notes(conn, task)))
     }
 
     fn events(&self, task: TaskNo, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Event>>> {

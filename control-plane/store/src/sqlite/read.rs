@@ -1,10 +1,12 @@
 //! The closed set of reads. Plain functions on a connection; which one, and on which thread, is decided in
 //! `mod.rs`.
 
+use bytes::Bytes;
 use downbeat_core::{
     effect::{Queued, Wake},
     event::Event,
     id::{Index, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
+    note::NoteKey,
     rows::{AgentSeen, Output},
     session::Session,
     subtask::SubtaskState,
@@ -30,9 +32,9 @@ pub(super) fn find_task(conn: &Connection, tenant: TenantNo, id: &str) -> Result
 pub(super) fn plans(conn: &Connection, tasks: &[TaskNo]) -> Result<Vec<PlanRecord>> {
     let mut found = Vec::with_capacity(tasks.len());
     for task in tasks {
-        found.extend(one(conn, include_str!("sql/plans.sql"), [task.0], rows::plan)?);
+        each(conn, include_str!("sql/plans.sql"), [task.0], |cells| rows::plan_part(cells, &mut found))?;
     }
-    Ok(found)
+    Ok(rows::plans(found))
 }
 
 pub(super) fn task(conn: &Connection, task: TaskNo) -> Result<Option<TaskRecord>> {
@@ -73,6 +75,12 @@ pub(super) fn outputs(conn: &Connection, of: &[(TaskNo, Index)]) -> Result<Vec<O
 
 pub(super) fn outputs_of(conn: &Connection, task: TaskNo) -> Result<Vec<Output>> {
     all(conn, include_str!("sql/outputs_of.sql"), [task.0], rows::output)
+}
+
+pub(super) fn notes(conn: &Connection, task: TaskNo) -> Result<Vec<(NoteKey, Bytes)>> {
+    all(conn, include_str!("sql/notes.sql"), [task.0], |cells| {
+        rows::note(cells).map(|(_, key, body)| (key, body))
+    })
 }
 
 pub(super) fn events(conn: &Connection, task: TaskNo, after: u64, limit: u32) -> Result<Vec<Event>> {

@@ -1,7 +1,7 @@
 //! How SQLite's cells are read, and how its rows are bound.
 
 use downbeat_core::{
-    rows::{AgentSeen, History, NewPlan, Output, SubtaskRow},
+    rows::{AgentSeen, Growth, History, NewPlan, NoteRow, Output, SubtaskRow},
     session::Session,
     task::Task,
 };
@@ -119,6 +119,7 @@ pub(super) fn insert_task(into: &mut CachedStatement<'_>, task: &Task) -> Result
         task.unfinished,
         task.failed,
         task.in_review,
+        task.asking,
         signed(task.events)?,
         task.created_at.0,
         task.started_at.map(|at| at.0),
@@ -142,6 +143,7 @@ pub(super) fn update_task(into: &mut CachedStatement<'_>, task: &Task) -> Result
         task.unfinished,
         task.failed,
         task.in_review,
+        task.asking,
         signed(task.events)?,
         task.started_at.map(|at| at.0),
         task.ended_at.map(|at| at.0),
@@ -165,7 +167,12 @@ pub(super) fn insert_plan(into: &mut CachedStatement<'_>, new: &NewPlan) -> Resu
     Ok(())
 }
 
-/// Binds the sixteen cells that a subtask's insert and update have in common.
+pub(super) fn insert_plan_part(into: &mut CachedStatement<'_>, growth: &Growth) -> Result<()> {
+    into.execute(params![growth.task.0, growth.first, growth.tenant.0, rows::encode(&growth.nodes)?])?;
+    Ok(())
+}
+
+/// Binds the nineteen cells that a subtask's insert and update have in common.
 fn bind_subtask(into: &mut CachedStatement<'_>, sub: &SubtaskRow) -> Result<()> {
     let row = &sub.row;
     into.raw_bind_parameter(1, sub.task.0)?;
@@ -174,22 +181,25 @@ fn bind_subtask(into: &mut CachedStatement<'_>, sub: &SubtaskRow) -> Result<()> 
     into.raw_bind_parameter(4, row.route.0)?;
     into.raw_bind_parameter(5, row.priority as u8)?;
     into.raw_bind_parameter(6, row.pending)?;
-    into.raw_bind_parameter(7, row.failures)?;
-    into.raw_bind_parameter(8, row.attempts)?;
-    into.raw_bind_parameter(9, row.losses)?;
-    into.raw_bind_parameter(10, row.held)?;
-    into.raw_bind_parameter(11, row.queued)?;
-    into.raw_bind_parameter(12, row.lease.map(|lease| lease.0))?;
-    into.raw_bind_parameter(13, row.session.map(|session| session.0))?;
-    into.raw_bind_parameter(14, row.outcome.map(|outcome| outcome as u8))?;
-    into.raw_bind_parameter(15, row.wake_at.map(|at| at.0))?;
-    into.raw_bind_parameter(16, row.since.0)?;
+    into.raw_bind_parameter(7, row.failed)?;
+    into.raw_bind_parameter(8, row.skipped)?;
+    into.raw_bind_parameter(9, row.failures)?;
+    into.raw_bind_parameter(10, row.attempts)?;
+    into.raw_bind_parameter(11, row.losses)?;
+    into.raw_bind_parameter(12, row.held)?;
+    into.raw_bind_parameter(13, row.waived)?;
+    into.raw_bind_parameter(14, row.queued)?;
+    into.raw_bind_parameter(15, row.lease.map(|lease| lease.0))?;
+    into.raw_bind_parameter(16, row.session.map(|session| session.0))?;
+    into.raw_bind_parameter(17, row.outcome.map(|outcome| outcome as u8))?;
+    into.raw_bind_parameter(18, row.wake_at.map(|at| at.0))?;
+    into.raw_bind_parameter(19, row.since.0)?;
     Ok(())
 }
 
 pub(super) fn insert_subtask(into: &mut CachedStatement<'_>, sub: &SubtaskRow) -> Result<()> {
     bind_subtask(into, sub)?;
-    into.raw_bind_parameter(17, sub.tenant.0)?;
+    into.raw_bind_parameter(20, sub.tenant.0)?;
     into.raw_execute()?;
     Ok(())
 }
@@ -208,6 +218,12 @@ pub(super) fn insert_output(into: &mut CachedStatement<'_>, output: &Output) -> 
         output.body.as_ref(),
         rows::encode_text(&output.artifacts)?,
     ])?;
+    Ok(())
+}
+
+pub(super) fn upsert_note(into: &mut CachedStatement<'_>, note: &NoteRow) -> Result<()> {
+    let (kind, place) = note.key.numbers();
+    into.execute(params![note.task.0, kind, place, note.tenant.0, note.body.as_ref()])?;
     Ok(())
 }
 

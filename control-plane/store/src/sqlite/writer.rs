@@ -105,6 +105,12 @@ fn load(conn: &mut Connection, reads: &Reads) -> Result<Rows> {
             Ok(())
         })?;
     }
+    for &(no, key) in &reads.notes {
+        let (kind, place) = key.numbers();
+        let sql = include_str!("sql/load_notes.sql");
+        let found = bind::one(&snapshot, sql, params![no.0, kind, place], rows::note)?;
+        into.load_note(no, key, found.map(|(_, _, body)| body));
+    }
     snapshot.commit()?;
     Ok(into)
 }
@@ -113,6 +119,7 @@ fn load(conn: &mut Connection, reads: &Reads) -> Result<Rows> {
 fn tasks(conn: &Connection, reads: &Reads) -> Result<BTreeSet<TaskNo>> {
     let mut found: BTreeSet<TaskNo> = reads.tasks.union(&reads.whole).copied().collect();
     found.extend(reads.subtasks.iter().chain(&reads.hints).map(|(task, _)| *task));
+    found.extend(reads.notes.iter().map(|(task, _)| *task));
     for (tenant, id) in &reads.ids {
         found.extend(super::read::find_task(conn, *tenant, id)?);
     }
@@ -123,9 +130,11 @@ fn write(conn: &Connection, changes: &Changes, stamp: i64) -> Result<()> {
     put(conn, include_str!("sql/insert_tasks.sql"), &changes.new_tasks, bind::insert_task)?;
     put(conn, include_str!("sql/update_tasks.sql"), &changes.tasks, bind::update_task)?;
     put(conn, include_str!("sql/insert_plans.sql"), &changes.new_plans, bind::insert_plan)?;
+    put(conn, include_str!("sql/insert_plan_parts.sql"), &changes.growth, bind::insert_plan_part)?;
     put(conn, include_str!("sql/insert_subtasks.sql"), &changes.new_subtasks, bind::insert_subtask)?;
     put(conn, include_str!("sql/update_subtasks.sql"), &changes.subtasks, bind::update_subtask)?;
     put(conn, include_str!("sql/insert_outputs.sql"), &changes.outputs, bind::insert_output)?;
+    put(conn, include_str!("sql/upsert_notes.sql"), &changes.notes, bind::upsert_note)?;
     put(conn, include_str!("sql/insert_history.sql"), &changes.history, bind::insert_history)?;
     put(conn, include_str!("sql/insert_sessions.sql"), &changes.new_sessions, |into, session| {
         bind::insert_session(into, session, stamp)

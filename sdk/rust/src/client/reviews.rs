@@ -1,11 +1,11 @@
 //! What a person may do with one subtask, named by its id or its key. Every call answers with the state that the
-//! subtask is in afterwards.
+//! subtask is in afterwards. Who does it is said by [`Client::by`].
 
 use serde::Serialize;
 use tonic::transport::Channel;
 
 use crate::{
-    Client, Error,
+    Client, DecideSubtask, Error,
     proto::{
         CompleteSubtaskRequest, FailSubtaskRequest, ReleaseSubtaskRequest, RetrySubtaskRequest,
         SkipSubtaskRequest, SubtaskState, review_service_client::ReviewServiceClient,
@@ -23,7 +23,11 @@ impl Client {
         task_id: impl Into<String>,
         subtask: impl Into<String>,
     ) -> Result<SubtaskState, Error> {
-        let request = RetrySubtaskRequest { task_id: task_id.into(), subtask_id: subtask.into() };
+        let request = RetrySubtaskRequest {
+            task_id: task_id.into(),
+            subtask_id: subtask.into(),
+            by: self.by.to_string(),
+        };
         let answer =
             self.call(request, |to, request| async { reviews(to).retry_subtask(request).await }).await?;
         Ok(answer.state())
@@ -39,8 +43,12 @@ impl Client {
         subtask: impl Into<String>,
         reason: impl Into<String>,
     ) -> Result<SubtaskState, Error> {
-        let request =
-            SkipSubtaskRequest { task_id: task_id.into(), subtask_id: subtask.into(), reason: reason.into() };
+        let request = SkipSubtaskRequest {
+            task_id: task_id.into(),
+            subtask_id: subtask.into(),
+            reason: reason.into(),
+            by: self.by.to_string(),
+        };
         let answer =
             self.call(request, |to, request| async { reviews(to).skip_subtask(request).await }).await?;
         Ok(answer.state())
@@ -56,8 +64,12 @@ impl Client {
         subtask: impl Into<String>,
         reason: impl Into<String>,
     ) -> Result<SubtaskState, Error> {
-        let request =
-            FailSubtaskRequest { task_id: task_id.into(), subtask_id: subtask.into(), reason: reason.into() };
+        let request = FailSubtaskRequest {
+            task_id: task_id.into(),
+            subtask_id: subtask.into(),
+            reason: reason.into(),
+            by: self.by.to_string(),
+        };
         let answer =
             self.call(request, |to, request| async { reviews(to).fail_subtask(request).await }).await?;
         Ok(answer.state())
@@ -77,6 +89,7 @@ impl Client {
             task_id: task_id.into(),
             subtask_id: subtask.into(),
             output: json("the output", output)?,
+            by: self.by.to_string(),
         };
         let answer =
             self.call(request, |to, request| async { reviews(to).complete_subtask(request).await }).await?;
@@ -92,9 +105,43 @@ impl Client {
         task_id: impl Into<String>,
         subtask: impl Into<String>,
     ) -> Result<SubtaskState, Error> {
-        let request = ReleaseSubtaskRequest { task_id: task_id.into(), subtask_id: subtask.into() };
+        let request = ReleaseSubtaskRequest {
+            task_id: task_id.into(),
+            subtask_id: subtask.into(),
+            by: self.by.to_string(),
+        };
         let answer =
             self.call(request, |to, request| async { reviews(to).release_subtask(request).await }).await?;
+        Ok(answer.state())
+    }
+}
+
+impl Client {
+    /// Chooses an option of an approval. It is `waiting` afterwards while more people have to choose the same. The same
+    /// person may choose again until it is decided; the newest counts.
+    ///
+    /// ```no_run
+    /// use downbeat_sdk::DecideSubtask;
+    ///
+    /// # async fn example(client: downbeat_sdk::Client) -> Result<(), downbeat_sdk::Error> {
+    /// let task = client.get("release-42").await?;
+    /// let gate = task.subtasks.iter().find(|subtask| subtask.key == "go").and_then(|go| go.gate.clone());
+    /// if let Some(gate) = gate {
+    ///     println!("{}", gate.message);
+    ///     client.by("ada").decide(DecideSubtask::new("release-42", "go", "approve").digest(gate.digest)).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Rejected`]: `DIGEST_MISMATCH` when what is to be approved has changed since it was looked at,
+    /// `NOT_AN_APPROVER`, `OPTION_UNKNOWN`, `SUBTASK_STATE` when it is not open.
+    pub async fn decide(&self, decision: DecideSubtask) -> Result<SubtaskState, Error> {
+        let mut request = decision.request;
+        request.by = self.or_by(request.by);
+        let answer =
+            self.call(request, |to, request| async { reviews(to).decide_subtask(request).await }).await?;
         Ok(answer.state())
     }
 }

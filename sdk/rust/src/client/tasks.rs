@@ -1,18 +1,21 @@
-//! Submit, execute and read tasks. Following a task live is in `watch`.
+//! Submit, execute, signal, rerun and read tasks. Following a task live is in `watch`.
 
 use futures::{
     Stream, StreamExt, TryStreamExt,
     stream::{self, BoxStream},
 };
 use tonic::transport::Channel;
+use uuid::Uuid;
 
 use crate::{
-    Client, Error, EventStream, ExecuteTask, ListTasks, SubmitTask,
+    Client, Error, EventStream, ExecuteTask, ForkTask, ListTasks, Plan, RerunTask, Retry, SignalTask,
+    SubmitTask,
     client::RESPONSE_BYTES_MAX,
     proto::{
         CancelTaskRequest, ExecuteTaskResponse, GetOutputRequest, GetOutputResponse, GetTaskRequest,
-        ListEventsRequest, ListEventsResponse, ListTasksResponse, PauseTaskRequest, Task, TaskStatus,
-        TaskSummary, task_service_client::TaskServiceClient,
+        LintPlanRequest, LintPlanResponse, ListEventsRequest, ListEventsResponse, ListSnapshotsRequest,
+        ListTasksResponse, PauseTaskRequest, RerunTaskResponse, RestoreTaskRequest, RestoreTaskResponse,
+        Snapshot, SnapshotTaskRequest, Task, TaskStatus, TaskSummary, task_service_client::TaskServiceClient,
     },
 };
 
@@ -52,7 +55,7 @@ impl Client {
     /// # Errors
     /// [`Error::Rejected`] when there is no such task.
     pub async fn get(&self, task_id: impl Into<String>) -> Result<Task, Error> {
-        self.get_task(task_id.into(), false).await
+        self.get_task(GetTaskRequest { task_id: task_id.into(), ..Default::default() }).await
     }
 
     /// The task with all its subtasks, without inputs and outputs that may be large.
@@ -60,11 +63,21 @@ impl Client {
     /// # Errors
     /// [`Error::Rejected`] when there is no such task.
     pub async fn get_without_outputs(&self, task_id: impl Into<String>) -> Result<Task, Error> {
-        self.get_task(task_id.into(), true).await
+        let request = GetTaskRequest { task_id: task_id.into(), omit_outputs: true, ..Default::default() };
+        self.get_task(request).await
     }
 
-    async fn get_task(&self, task_id: String, omit_outputs: bool) -> Result<Task, Error> {
-        let request = GetTaskRequest { task_id, omit_outputs };
+    /// The task with all its subtasks and their outputs, those included that ran again since, and what belonged to
+    /// them.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] when there is no such task.
+    pub async fn get_with_replaced(&self, task_id: impl Into<String>) -> Result<Task, Error> {
+        let request = GetTaskRequest { task_id: task_id.into(), replaced: true, ..Default::default() };
+        self.get_task(request).await
+    }
+
+    async fn get_task(&self, request: GetTaskRequest) -> Result<Task, Error> {
         let answer = self.call(request, |to, request| async { tasks(to).get_task(request).await }).await?;
         answer.task.ok_or(Error::Incomplete { rpc: "GetTask", missing: "the task" })
     }
@@ -115,6 +128,116 @@ impl Client {
         let request = PauseTaskRequest { task_id: task_id.into() };
         let answer = self.call(request, |to, request| async { tasks(to).pause_task(request).await }).await?;
         Ok(answer.status())
+    }
+
+    /// Tells a task that something happened. Answers with whether a subtask waited for it; otherwise the signal is kept.
+    ///
+    /// A signal without an id is given one, so that a call that has to be sent again counts once.
+    ///
+    /// ```no_run
+    /// use downbeat_sdk::SignalTask;
+    /// use serde_json::json;
+    ///
+    /// # async fn example(client: downbeat_sdk::Client) -> Result<(), downbeat_sdk::Error> {
+    /// client.signal(SignalTask::new("order-7", "paid").payload(&json!({"amount": 100}))).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidJson`] before anything is sent; [`Error::Rejected`] when the task has ended
+    /// (`TASK_FINISHED`), or too many signals wait already that nobody has taken (`TOO_MANY_SIGNALS`).
+    pub async fn signal(&self, signal: SignalTask) -> Result<bool, Error> {
+        let mut request = signal.into_request()?;
+        request.by = self.or_by(request.by);
+        if request.signal_id.is_empty() {
+            request.signal_id = Uuid::now_v7().to_string();
+        }
+        let answer = self.call(request, |to, request| async { tasks(to).signal_task(request).await }).await?;
+        Ok(answer.taken)
+    }
+
+    /// Runs subtasks again, and all that depends on them, also of a task that has ended. What others delivered is used
+    /// again.
+    ///
+    /// It is sent once, whatever the client's [`Retry`]: a second time, they would run again twice. After an error
+    /// other than [`Error::Rejected`], look at the task first.
+    ///
+    /// # Errors
+    /// [`Error::InvalidJson`] before anything is sent; [`Error::Rejected`], for example when a subtask belongs to a
+    /// group that has ended (`SUBTASK_STATE`).
+    pub async fn rerun(&self, rerun: RerunTask) -> Result<RerunTaskResponse, Error> {
+        let mut request = rerun.into_request()?;
+        request.by = self.or_by(request.by);
+        let send = |to, request| async { tasks(to).rerun_task(request).await };
+        self.call_with(&Retry::none(), request, send).await
+    }
+
+    /// Names the present state of a task, to come back to it; at most 100 bytes, unique among the task's.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`], for example when there is no such task.
+    pub async fn snapshot(
+        &self,
+        task_id: impl Into<String>,
+        name: impl Into<String>,
+    ) -> Result<Snapshot, Error> {
+        let request =
+            SnapshotTaskRequest { task_id: task_id.into(), name: name.into(), by: self.by.to_string() };
+        let answer =
+            self.call(request, |to, request| async { tasks(to).snapshot_task(request).await }).await?;
+        answer.snapshot.ok_or(Error::Incomplete { rpc: "SnapshotTask", missing: "the snapshot" })
+    }
+
+    /// The snapshots of a task, oldest first; one is taken before each approval, too.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] when there is no such task.
+    pub async fn snapshots(&self, task_id: impl Into<String>) -> Result<Vec<Snapshot>, Error> {
+        let request = ListSnapshotsRequest { task_id: task_id.into() };
+        let answer =
+            self.call(request, |to, request| async { tasks(to).list_snapshots(request).await }).await?;
+        Ok(answer.snapshots)
+    }
+
+    /// Goes back to a snapshot: what was completed then keeps its output, all else runs again. Sent once, as
+    /// [`Client::rerun`].
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] when there is no such task or snapshot.
+    pub async fn restore(
+        &self,
+        task_id: impl Into<String>,
+        snapshot: impl Into<String>,
+    ) -> Result<RestoreTaskResponse, Error> {
+        let request = RestoreTaskRequest {
+            task_id: task_id.into(),
+            snapshot: snapshot.into(),
+            by: self.by.to_string(),
+        };
+        let send = |to, request| async { tasks(to).restore_task(request).await };
+        self.call_with(&Retry::none(), request, send).await
+    }
+
+    /// Makes a new task from any point of an old one's history. The same fork again answers with the present one
+    /// (`existed`).
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] when there is no such task, event or snapshot, or when the new id is taken.
+    pub async fn fork(&self, fork: ForkTask) -> Result<Submitted, Error> {
+        let answer =
+            self.call(fork.request, |to, request| async { tasks(to).fork_task(request).await }).await?;
+        let task = answer.task.ok_or(Error::Incomplete { rpc: "ForkTask", missing: "the task" })?;
+        Ok(Submitted { task, existed: answer.existed })
+    }
+
+    /// What is wrong with a plan (`errors`), and what looks like a mistake (`warnings`). Nothing is submitted.
+    ///
+    /// # Errors
+    /// [`Error::InvalidJson`] or [`Error::TooLarge`] before anything is sent.
+    pub async fn lint(&self, plan: Plan) -> Result<LintPlanResponse, Error> {
+        let request = LintPlanRequest { plan: Some(plan.into_message()?) };
+        self.call(request, |to, request| async { tasks(to).lint_plan(request).await }).await
     }
 
     /// One page of the events numbered above `after`; `page_size` 0 means 200, and 1,000 is the most. The

@@ -1,8 +1,11 @@
 //! Following one task live. A broken stream is taken up again at the last number seen, so that the caller sees
 //! every event once and in order, whatever happens to connections and replicas.
 
+use std::time::Duration;
+
 use backon::{BackoffBuilder, ExponentialBackoff};
 use futures::{StreamExt, stream, stream::BoxStream};
+use tokio::time::timeout;
 use tonic::{Request, Streaming};
 
 use super::tasks::tasks;
@@ -18,10 +21,14 @@ pub type EventStream = BoxStream<'static, Result<Event, Error>>;
 /// How often in a row the stream is opened again without a new event before the watch gives up: a few minutes
 /// with the default delays, longer than any restart.
 const RESUMES_MAX: usize = 50;
+/// After the event that ended a task the control plane closes the stream at once, unless the task went on since:
+/// subtasks ran again. Where it does neither, nobody waits for longer.
+const FINAL_WAIT: Duration = Duration::from_secs(1);
 
 impl Client {
     /// The events of a task numbered above `after` (0: from the first), those so far and then live, until the
-    /// task has ended. Resumes by itself.
+    /// task has ended. Resumes by itself. Of a task that had ended before, and in which subtasks ran again since, the
+    /// events of both are told.
     ///
     /// An error is the last item: [`Error::Rejected`] when there is no such task, [`Error::Unavailable`] when
     /// the control plane stays away for minutes (or, before it ever answered, for the usual retries).
@@ -66,7 +73,8 @@ impl Client {
     }
 }
 
-/// Whether a task in this status can never change again.
+/// Whether a task in this status has ended. It goes on only where somebody runs a part of it again
+/// ([`Client::rerun`]).
 pub fn is_final(status: TaskStatus) -> bool {
     matches!(status, TaskStatus::Completed | TaskStatus::Failed | TaskStatus::Cancelled)
 }
@@ -88,6 +96,8 @@ enum Link {
         /// The peer it goes to.
         at: usize,
         stream: Box<Streaming<WatchTaskResponse>>,
+        /// The last event that was handed out ended the task.
+        ended: bool,
     },
     Broken,
     /// The last item was handed out.
@@ -102,8 +112,8 @@ impl Watch {
                 Ok(Some(event)) => {
                     self.after = event.number;
                     self.delays = self.patience();
-                    if is_final(event.task_status()) {
-                        self.link = Link::Ended;
+                    if let Link::Open { ended, .. } = &mut self.link {
+                        *ended = is_final(event.task_status());
                     }
                     return Some(Ok(event));
                 }
@@ -130,6 +140,14 @@ impl Watch {
     async fn advance(&mut self) -> Result<Option<Event>, Error> {
         match &mut self.link {
             Link::Ended => Ok(None),
+            Link::Open { stream, ended: true, .. } => {
+                let next = timeout(FINAL_WAIT, stream.message()).await;
+                if let Ok(Ok(Some(message))) = next {
+                    return Ok(message.event.filter(|event| event.number > self.after));
+                }
+                self.link = Link::Ended;
+                Ok(None)
+            }
             Link::New => {
                 self.link = self.open().await?;
                 self.delays = self.patience();
@@ -139,7 +157,7 @@ impl Watch {
                 self.link = self.open().await?;
                 Ok(None)
             }
-            Link::Open { at, stream } => match stream.message().await {
+            Link::Open { at, stream, ended: false } => match stream.message().await {
                 // An event seen before is no news, should the server send one.
                 Ok(Some(message)) => Ok(message.event.filter(|event| event.number > self.after)),
                 Ok(None) => {
@@ -160,8 +178,8 @@ impl Watch {
         let request = Request::new(WatchTaskRequest { task_id: self.task_id.clone(), after: self.after });
         let mut to = tasks(peer.channel.clone());
         // Not `set_timeout`: the server would end the whole stream by it.
-        match tokio::time::timeout(deadline, to.watch_task(request)).await {
-            Ok(Ok(answer)) => Ok(Link::Open { at, stream: Box::new(answer.into_inner()) }),
+        match timeout(deadline, to.watch_task(request)).await {
+            Ok(Ok(answer)) => Ok(Link::Open { at, stream: Box::new(answer.into_inner()), ended: false }),
             Ok(Err(status)) => Err(self.client.failed(at, &status)),
             Err(_) => Err(Error::DeadlineExceeded { addr: peer.addr.clone(), after: deadline }),
         }

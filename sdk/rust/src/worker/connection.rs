@@ -3,6 +3,7 @@
 //! [`super::session`] does.
 
 use std::{
+    collections::HashMap,
     future, io,
     panic::resume_unwind,
     pin::Pin,
@@ -22,7 +23,7 @@ use tonic::{Code, Status, Streaming, transport::Channel};
 
 use super::{
     Ended,
-    runtime::{Finished, Handlers, Shared},
+    runtime::{Finished, Handlers, Shared, SpawnCall, SpawnReply},
     session::{Action, Session, WELCOME_TIMEOUT},
     signals::Signals,
 };
@@ -63,6 +64,7 @@ pub(super) struct Connection {
     pub(super) session: Session,
     pub(super) handlers: Handlers,
     pub(super) finished: mpsc::Receiver<Finished>,
+    pub(super) spawns: mpsc::Receiver<SpawnCall>,
     pub(super) shared: Arc<Shared>,
     pub(super) shutdown: Shutdown,
     /// Whether SIGTERM and SIGINT drain the worker.
@@ -89,6 +91,7 @@ struct Stream {
 enum Event {
     Finished,
     Progress,
+    Spawn(SpawnCall),
     Opened(Box<Stream>),
     Message(SessionResponse),
     Broken(Error),
@@ -113,6 +116,8 @@ struct Driver {
     halting: bool,
     /// A drain asked of the control plane, under way.
     asking: Option<BoxFuture<'static, Result<(), Status>>>,
+    /// Who waits for children to be added, by the number of the request.
+    spawning: HashMap<u64, SpawnReply>,
     /// Outcomes just received; kept between rounds for its memory only.
     batch: Vec<Finished>,
 }
@@ -132,6 +137,7 @@ pub(super) fn run(connection: Connection) -> Result<Ended, Error> {
             draining: false,
             halting: false,
             asking: None,
+            spawning: HashMap::new(),
             batch: Vec::new(),
         };
         driver.drive().await
@@ -167,6 +173,12 @@ impl Driver {
                 }
                 Action::Cancel { lease_id, reason } => self.connection.handlers.cancel(lease_id, reason),
                 Action::Abort { lease_id } => self.connection.handlers.abort(lease_id),
+                Action::Spawned { request, answer } => {
+                    if let Some(reply) = self.spawning.remove(&request) {
+                        // Fails when nobody waits any more.
+                        let _ = reply.answer.send(answer);
+                    }
+                }
                 Action::Reconnect { problem } => {
                     let addr = self.address().text.clone();
                     self.reopen_later(&Error::Unavailable { addr, problem: problem.to_owned() });
@@ -194,7 +206,7 @@ impl Driver {
 
     /// Waits for whatever comes first. Every branch may be dropped without loss.
     async fn next_event(&mut self, mut timer: Pin<&mut Sleep>, blocked: bool) -> Event {
-        let Connection { session, finished, shared, shutdown, .. } = &mut self.connection;
+        let Connection { session, finished, spawns, shared, shutdown, .. } = &mut self.connection;
         let due = session.poll_timeout().map(tokio::time::Instant::from_std);
         if let Some(due) = due.filter(|due| *due != timer.deadline()) {
             timer.as_mut().reset(due);
@@ -204,6 +216,7 @@ impl Driver {
             _ = finished.recv_many(&mut self.batch, EVENTS_MAX) => Event::Finished,
             event = self.link.next(blocked) => event,
             () = shared.progress.changed() => Event::Progress,
+            Some(call) = spawns.recv() => Event::Spawn(call),
             () = timer, if due.is_some() => Event::Tick,
             () = signal(&mut self.signals) => if draining { Event::Halt } else { Event::Drain },
             () = shutdown.drain.cancelled(), if !draining => Event::Drain,
@@ -227,6 +240,12 @@ impl Driver {
                 for Finished { lease_id, outcome } in self.batch.drain(..) {
                     self.connection.handlers.forget(lease_id);
                     session.handle_finished(now, wall, lease_id, outcome);
+                }
+            }
+            Event::Spawn(SpawnCall { lease_id, children, reply }) => {
+                // Without a number the reply is dropped, which says enough.
+                if let Some(request) = session.handle_spawn(lease_id, children) {
+                    self.spawning.insert(request, reply);
                 }
             }
             Event::Opened(stream) => self.link = Link::Up(stream),

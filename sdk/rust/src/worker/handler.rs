@@ -1,12 +1,12 @@
 //! What an agent author writes and returns: handlers, outputs, artifacts, errors. No machinery here.
 
-use std::{fmt, future::Future};
+use std::{any::Any, fmt, future::Future};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde::Serialize;
 
-use crate::{Context, proto};
+use crate::{Context, Error, proto};
 
 /// The code that does the work of an agent: any `Fn(Context) -> impl Future<Output = Result<Output,
 /// HandlerError>>` is one.
@@ -29,11 +29,13 @@ where
     }
 }
 
-/// What a completed attempt hands back: a JSON value, and artifacts kept by reference.
+/// What an attempt hands back: a JSON value, and artifacts kept by reference; or the subtask itself, until its children
+/// have ended.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Output {
     json: Bytes,
     artifacts: Vec<Artifact>,
+    suspends: bool,
 }
 
 impl Output {
@@ -56,7 +58,28 @@ impl Output {
     /// A value that is JSON text already, in UTF-8. It is not checked here; the control plane refuses what is
     /// not JSON.
     pub fn from_json_text(text: impl Into<Bytes>) -> Self {
-        Self { json: text.into(), artifacts: Vec::new() }
+        Self { json: text.into(), ..Self::default() }
+    }
+
+    /// No output yet: gives the subtask back until the children that were added to it ([`Context::spawn`]) have ended.
+    /// The handler is then called again, by whatever worker, and finds them in [`Context::children`]. Uses up no attempt,
+    /// and holds no slot meanwhile. Artifacts are not kept.
+    ///
+    /// ```
+    /// use downbeat_sdk::{Context, HandlerError, Output, Subtask};
+    ///
+    /// async fn plan(context: Context) -> Result<Output, HandlerError> {
+    ///     if context.children().is_empty() {
+    ///         let parts = ["intro", "body"].map(|part| Subtask::new(part).agent("writer").input(part));
+    ///         context.spawn(parts.into()).await?;
+    ///         return Ok(Output::suspend());
+    ///     }
+    ///     let (intro, body): (String, String) = (context.child("intro").await?, context.child("body").await?);
+    ///     Output::json(&format!("{intro}\n{body}"))
+    /// }
+    /// ```
+    pub fn suspend() -> Self {
+        Self { suspends: true, ..Self::default() }
     }
 
     /// Adds an artifact.
@@ -71,9 +94,10 @@ impl Output {
         self
     }
 
-    pub(crate) fn into_completed(self) -> proto::Completed {
+    /// `None`: it suspends.
+    pub(crate) fn into_completed(self) -> Option<proto::Completed> {
         let artifacts = self.artifacts.into_iter().map(|Artifact(artifact)| artifact).collect();
-        proto::Completed { output: self.json, artifacts }
+        (!self.suspends).then_some(proto::Completed { output: self.json, artifacts })
     }
 }
 
@@ -120,8 +144,9 @@ impl From<proto::Artifact> for Artifact {
 
 /// Why an attempt failed, and whether another one may do better.
 ///
-/// Every `std::error::Error` turns into a retryable one with the code `HANDLER_ERROR` by `?`. (So this type
-/// cannot be a `std::error::Error` itself.)
+/// Every `std::error::Error` turns into a retryable one with the code `HANDLER_ERROR` by `?`; only that children were
+/// refused ([`Error::SpawnRefused`]) is fatal, with the code `SPAWN_REFUSED`. (So this type cannot be a
+/// `std::error::Error` itself.)
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HandlerError {
     /// Stable, `UPPER_SNAKE_CASE`.
@@ -156,8 +181,12 @@ impl fmt::Display for HandlerError {
     }
 }
 
-impl<E: std::error::Error> From<E> for HandlerError {
+impl<E: std::error::Error + 'static> From<E> for HandlerError {
     fn from(error: E) -> Self {
+        // Another attempt would ask for the same again.
+        if let Some(Error::SpawnRefused { message }) = (&error as &dyn Any).downcast_ref() {
+            return Self::fatal("SPAWN_REFUSED", message);
+        }
         let mut message = error.to_string();
         let mut source = error.source();
         while let Some(cause) = source {

@@ -12,26 +12,52 @@ use std::{
 use futures::FutureExt;
 use tokio::{
     runtime::Handle,
-    sync::{Notify, mpsc},
+    sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::session::Outcome;
+use super::session::{Outcome, Spawned};
 use crate::{
-    CancelReason, Client, Context, Handler, HandlerError, address::Address, client::ClientBuilder,
-    context::Cancellation, proto::Brief,
+    CancelReason, Client, Context, Handler, HandlerError,
+    address::Address,
+    client::ClientBuilder,
+    context::Cancellation,
+    proto::{Brief, PlannedSubtask},
 };
+
+/// Requests to add children that wait for the connection to take them. Few, since it takes them at once; whoever has
+/// another waits.
+const SPAWNS_MAX: usize = 16;
+
+/// An attempt wants children added.
+#[derive(Debug)]
+pub(crate) struct SpawnCall {
+    pub(crate) lease_id: i64,
+    pub(crate) children: Vec<PlannedSubtask>,
+    pub(crate) reply: SpawnReply,
+}
+
+/// Where the answer goes; dropped, it says that the lease is lost.
+#[derive(Debug)]
+pub(crate) struct SpawnReply {
+    pub(crate) answer: oneshot::Sender<Spawned>,
+    /// Of one per attempt: until the answer is there, the attempt has no other request, even if nobody waits any more.
+    pub(crate) _turn: OwnedSemaphorePermit,
+}
 
 /// What all attempts of a worker share.
 pub(crate) struct Shared {
     pub(crate) progress: ProgressBoard,
+    pub(crate) spawns: mpsc::Sender<SpawnCall>,
     addresses: Vec<Address>,
     client: OnceLock<Client>,
 }
 
 impl Shared {
-    pub(crate) fn new(addresses: Vec<Address>) -> Self {
-        Self { progress: ProgressBoard::default(), addresses, client: OnceLock::new() }
+    /// Also gives what the connection takes spawns from.
+    pub(crate) fn new(addresses: Vec<Address>) -> (Self, mpsc::Receiver<SpawnCall>) {
+        let (spawns, calls) = mpsc::channel(SPAWNS_MAX);
+        (Self { progress: ProgressBoard::default(), spawns, addresses, client: OnceLock::new() }, calls)
     }
 
     /// A client for what a brief had no room for. It is made on the runtime of the handlers, when one needs it.
@@ -156,7 +182,10 @@ async fn attempt_of(handler: Arc<dyn Handler>, context: Context, abort: Cancella
     let outcome = tokio::select! {
         biased;
         returned = call => match returned {
-            Ok(Ok(output)) => Outcome::Completed(output.artifacts(context.take_artifacts()).into_completed()),
+            Ok(Ok(output)) => {
+                let completed = output.artifacts(context.take_artifacts()).into_completed();
+                completed.map_or(Outcome::Suspended, Outcome::Completed)
+            }
             Ok(Err(error)) => Outcome::Failed(error.into_failed()),
             Err(panic) => {
                 let message = format!("the handler panicked: {}", panic_message(panic.as_ref()));

@@ -9,8 +9,8 @@ use downbeat_sdk::proto::{
     AgentDeclaration, Assign, AssignAck, Brief, DrainWorkerRequest, DrainWorkerResponse, GetAgentRequest,
     GetAgentResponse, GetWorkerRequest, GetWorkerResponse, Heartbeat, Hello, LeaseRef, ListAgentsRequest,
     ListAgentsResponse, ListWorkersRequest, ListWorkersResponse, Result as AttemptResult, ResultAck,
-    ResultAcks, RouteSubtaskRequest, RouteSubtaskResponse, SessionRequest, SessionResponse, Welcome,
-    Worker as WorkerRow,
+    ResultAcks, RouteSubtaskRequest, RouteSubtaskResponse, SessionRequest, SessionResponse, Spawn, SpawnAck,
+    Welcome, Worker as WorkerRow,
     agent_service_server::{AgentService, AgentServiceServer},
     result_ack::Verdict,
     session_request, session_response,
@@ -160,6 +160,26 @@ impl Stream {
             Some(session_request::Message::Goodbye(goodbye)) => goodbye.reason,
             other => panic!("expected a goodbye, got {other:?}"),
         }
+    }
+
+    /// The next request to add children.
+    pub async fn spawn(&mut self) -> Spawn {
+        match self.next_but_heartbeats().await {
+            Some(session_request::Message::Spawn(spawn)) => spawn,
+            other => panic!("expected a spawn, got {other:?}"),
+        }
+    }
+
+    pub async fn ack_spawn(&self, spawn: &Spawn, verdict: Verdict, message: &str) {
+        let Spawn { lease, request, ref children } = *spawn;
+        self.send(session_response::Message::SpawnAck(SpawnAck {
+            lease,
+            request,
+            verdict: verdict.into(),
+            message: message.to_owned(),
+            subtask_ids: children.iter().map(|child| format!("t/{}", child.key)).collect(),
+        }))
+        .await;
     }
 
     /// Hands out one brief and sees it acknowledged.

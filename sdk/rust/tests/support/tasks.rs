@@ -1,10 +1,13 @@
 //! The task service, scripted: every call is handed to the test, which answers it.
 
 use downbeat_sdk::proto::{
-    CancelTaskRequest, CancelTaskResponse, ExecuteTaskRequest, ExecuteTaskResponse, GetOutputRequest,
-    GetOutputResponse, GetTaskRequest, GetTaskResponse, ListEventsRequest, ListEventsResponse,
-    ListTasksRequest, ListTasksResponse, PauseTaskRequest, PauseTaskResponse, SubmitTaskRequest,
-    SubmitTaskResponse, WatchTaskRequest, WatchTaskResponse,
+    CancelTaskRequest, CancelTaskResponse, ExecuteTaskRequest, ExecuteTaskResponse, ForkTaskRequest,
+    ForkTaskResponse, GetOutputRequest, GetOutputResponse, GetTaskRequest, GetTaskResponse, LintPlanRequest,
+    LintPlanResponse, ListEventsRequest, ListEventsResponse, ListSnapshotsRequest, ListSnapshotsResponse,
+    ListTasksRequest, ListTasksResponse, PauseTaskRequest, PauseTaskResponse, RerunTaskRequest,
+    RerunTaskResponse, RestoreTaskRequest, RestoreTaskResponse, SignalTaskRequest, SignalTaskResponse,
+    SnapshotTaskRequest, SnapshotTaskResponse, SubmitTaskRequest, SubmitTaskResponse, WatchTaskRequest,
+    WatchTaskResponse,
     task_service_server::{TaskService, TaskServiceServer},
 };
 use tokio::sync::{mpsc, oneshot};
@@ -24,6 +27,9 @@ pub enum Call {
     List(ListTasksRequest, Reply<ListTasksResponse>),
     Watch(WatchTaskRequest, Reply<Events>),
     Output(GetOutputRequest, Reply<GetOutputResponse>),
+    Signal(SignalTaskRequest, Reply<SignalTaskResponse>),
+    Rerun(RerunTaskRequest, Reply<RerunTaskResponse>),
+    Lint(LintPlanRequest, Reply<LintPlanResponse>),
 }
 
 /// The calls, in order.
@@ -67,6 +73,27 @@ impl Calls {
         match self.next().await {
             Call::Output(request, reply) => (request, reply),
             other => panic!("expected a get output, got {other:?}"),
+        }
+    }
+
+    pub async fn signal(&mut self) -> (SignalTaskRequest, Reply<SignalTaskResponse>) {
+        match self.next().await {
+            Call::Signal(request, reply) => (request, reply),
+            other => panic!("expected a signal, got {other:?}"),
+        }
+    }
+
+    pub async fn rerun(&mut self) -> (RerunTaskRequest, Reply<RerunTaskResponse>) {
+        match self.next().await {
+            Call::Rerun(request, reply) => (request, reply),
+            other => panic!("expected a rerun, got {other:?}"),
+        }
+    }
+
+    pub async fn lint(&mut self) -> (LintPlanRequest, Reply<LintPlanResponse>) {
+        match self.next().await {
+            Call::Lint(request, reply) => (request, reply),
+            other => panic!("expected a lint, got {other:?}"),
         }
     }
 
@@ -141,6 +168,52 @@ impl TaskService for Tasks {
         request: Request<GetOutputRequest>,
     ) -> Result<Response<GetOutputResponse>, Status> {
         self.ask(request, Call::Output).await.map(Response::new)
+    }
+
+    async fn signal_task(
+        &self,
+        request: Request<SignalTaskRequest>,
+    ) -> Result<Response<SignalTaskResponse>, Status> {
+        self.ask(request, Call::Signal).await.map(Response::new)
+    }
+
+    async fn rerun_task(
+        &self,
+        request: Request<RerunTaskRequest>,
+    ) -> Result<Response<RerunTaskResponse>, Status> {
+        self.ask(request, Call::Rerun).await.map(Response::new)
+    }
+
+    async fn lint_plan(
+        &self,
+        request: Request<LintPlanRequest>,
+    ) -> Result<Response<LintPlanResponse>, Status> {
+        self.ask(request, Call::Lint).await.map(Response::new)
+    }
+
+    async fn snapshot_task(
+        &self,
+        _: Request<SnapshotTaskRequest>,
+    ) -> Result<Response<SnapshotTaskResponse>, Status> {
+        Err(Status::unimplemented("not part of these tests"))
+    }
+
+    async fn list_snapshots(
+        &self,
+        _: Request<ListSnapshotsRequest>,
+    ) -> Result<Response<ListSnapshotsResponse>, Status> {
+        Err(Status::unimplemented("not part of these tests"))
+    }
+
+    async fn restore_task(
+        &self,
+        _: Request<RestoreTaskRequest>,
+    ) -> Result<Response<RestoreTaskResponse>, Status> {
+        Err(Status::unimplemented("not part of these tests"))
+    }
+
+    async fn fork_task(&self, _: Request<ForkTaskRequest>) -> Result<Response<ForkTaskResponse>, Status> {
+        Err(Status::unimplemented("not part of these tests"))
     }
 
     async fn execute_task(

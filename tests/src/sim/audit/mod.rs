@@ -185,9 +185,10 @@ impl Auditor {
         let record = look(store.task(no))?.ok_or("written, and not there")?;
         let before = self.tasks.remove(&no);
         let plan = match &before {
-            Some(seen) => Arc::clone(&seen.plan),
-            None => look(store.plans(&[no]))?.pop().ok_or("it has no plan")?.plan,
+            Some(seen) if seen.plan.len() == record.task.total => Arc::clone(&seen.plan),
+            Some(_) | None => look(store.plans(&[no]))?.pop().ok_or("it has no plan")?.plan,
         };
+        let grown_from = before.as_ref().map(|seen| Arc::clone(&seen.plan));
         let (old, mut events) = match before {
             Some(seen) => (Some(seen.record), seen.events),
             None => (None, Vec::new()),
@@ -201,6 +202,9 @@ impl Auditor {
         }
         if let Some(old) = &old {
             self.check_task_step(old, &record);
+        }
+        if let Some(what) = grown_wrongly(grown_from.as_deref(), &plan) {
+            self.found.push(format!("task {no}: {what}"));
         }
         let ended: BTreeSet<LeaseId> = events[known..].iter().filter_map(ended_lease).collect();
         for (index, row) in (0..).zip(&record.subtasks) {
@@ -220,11 +224,13 @@ impl Auditor {
 
     fn check_task_step(&mut self, old: &TaskRecord, new: &TaskRecord) {
         let (was, is) = (old.task.status, new.task.status);
-        if was.is_terminal() && old.task != new.task {
+        // Somebody had something of it run again.
+        let again = is == downbeat_core::task::TaskStatus::Running && new.task.events > old.task.events;
+        if was.is_terminal() && old.task != new.task && !again {
             self.found.push(format!("task {} was final, and changed: {:?}", old.task.no, new.task));
         }
         // One batch may go several ways; only what is final can be judged from its ends.
-        if was != is && (was.is_terminal() || new.task.events <= old.task.events) {
+        if was != is && (was.is_terminal() && !again || new.task.events <= old.task.events) {
             self.found.push(format!("task {}: {} after {}", old.task.no, is.word(), was.word()));
         }
     }
@@ -276,9 +282,10 @@ impl Auditor {
         event: &Event,
     ) -> Result<(), String> {
         match &event.what {
-            What::Ended { index, lease, outcome: Outcome::Completed, .. } => {
+            What::Ended { index, state, lease, outcome: Outcome::Completed, .. } => {
                 let output = look(store.outputs(&[(task, *index)]))?.pop();
-                self.promises.delivered(task, *index, *lease, output.map(|output| output.body));
+                let over = *state == SubtaskState::Completed;
+                self.promises.delivered(task, *index, *lease, output.map(|output| output.body), over);
             }
             What::Ended { lease, outcome: Outcome::Failed, error, .. } => {
                 self.promises.failed(*lease, error.as_ref());
@@ -304,12 +311,19 @@ impl Auditor {
                     ));
                 }
             }
-            What::Subtask { index, state: SubtaskState::Completed, .. } => {
+            What::Subtask { index, state: SubtaskState::Completed, code, .. } => {
                 let output = look(store.outputs(&[(task, *index)]))?.pop();
-                self.promises.completed_by_hand(task, *index, output.map(|output| output.body));
+                self.promises.completed(plan, task, *index, output.map(|output| output.body), code);
             }
-            What::Task { .. } | What::Subtask { .. } | What::Leased { .. } | What::Progress { .. } => {}
-            What::Ended { outcome: Outcome::Cancelled, .. } => {}
+            What::Voted { index, option, by, .. } => self.promises.voted(task, *index, by, option),
+            What::Task { .. }
+            | What::Subtask { .. }
+            | What::Leased { .. }
+            | What::Progress { .. }
+            | What::Grown { .. }
+            | What::Signalled { .. }
+            | What::Snapshot { .. } => {}
+            What::Ended { outcome: Outcome::Cancelled | Outcome::Suspended, .. } => {}
         }
         Ok(())
     }
@@ -338,10 +352,40 @@ impl Auditor {
     }
 }
 
+/// What is wrong with what became of a plan: it only ever grows, and no two that stand beside each other share a key.
+fn grown_wrongly(before: Option<&Plan>, plan: &Plan) -> Option<String> {
+    let known = before.map_or(&[][..], Plan::nodes);
+    if known.len() == plan.nodes().len() && before.is_some() {
+        return None;
+    }
+    for (index, old) in (0..).zip(known) {
+        if plan.node(index).map(|node| format!("{node:?}")) != Some(format!("{old:?}")) {
+            return Some(format!("node {index} of its plan was {old:?}, and is {:?}", plan.node(index)));
+        }
+    }
+    let (mut keys, mut ids) = (BTreeSet::new(), BTreeSet::new());
+    for (index, node) in (0..).zip(plan.nodes()) {
+        if plan.is_current(index) && !keys.insert(&node.key) {
+            return Some(format!("its plan has two subtasks `{}`", node.key));
+        }
+        if !ids.insert(&node.id) {
+            return Some(format!("its plan has two subtasks `{}`", node.id));
+        }
+    }
+    None
+}
+
 fn ended_lease(event: &Event) -> Option<LeaseId> {
     match &event.what {
         What::Ended { lease, .. } | What::Returned { lease, .. } => Some(*lease),
-        What::Task { .. } | What::Subtask { .. } | What::Leased { .. } | What::Progress { .. } => None,
+        What::Task { .. }
+        | What::Subtask { .. }
+        | What::Leased { .. }
+        | What::Progress { .. }
+        | What::Grown { .. }
+        | What::Voted { .. }
+        | What::Signalled { .. }
+        | What::Snapshot { .. } => None,
     }
 }
 

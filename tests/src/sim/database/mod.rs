@@ -7,10 +7,12 @@ mod tables;
 
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use downbeat_core::{
     effect::Queued,
     event::Event,
     id::{Index, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
+    note::NoteKey,
     plan::RouteSpec,
     reads::Reads,
     rows::{AgentSeen, Changes, Output, Rows},
@@ -241,6 +243,10 @@ impl Store for Database {
 
     fn outputs_of(&self, task: TaskNo) -> BoxFuture<'_, Result<Vec<Output>>> {
         self.read(|tables| tables.outputs_of(task))
+    }
+
+    fn notes(&self, task: TaskNo) -> BoxFuture<'_, Result<Vec<(NoteKey, Bytes)>>> {
+        self.read(|tables| tables.notes(task))
     }
 
     fn events(&self, task: TaskNo, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Event>>> {

@@ -1,14 +1,19 @@
 //! The rows, and the closed set of looks at them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
+use bytes::Bytes;
 use downbeat_core::{
     effect::{Queued, Wake},
     event::Event,
     id::{Index, LeaseAt, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
-    plan::RouteSpec,
+    note::NoteKey,
+    plan::{Plan, RouteSpec},
     reads::Reads,
-    rows::{AgentSeen, Changes, Output, Rows, SubtaskRow},
+    rows::{AgentSeen, Changes, NewPlan, Output, Rows, SubtaskRow},
     session::Session,
     subtask::{Subtask, SubtaskState},
     task::Task,
@@ -16,7 +21,7 @@ use downbeat_core::{
 };
 use downbeat_store::{
     Due, Leased, ListTasks, Places, PlanRecord, Result, Route, StoreError, TaskPage, TaskRecord, TaskSummary,
-    Tick,
+    Tick, context,
 };
 use serde_json::value::RawValue;
 
@@ -37,6 +42,7 @@ pub(super) struct Tables {
     /// An index of `subtasks`.
     waking: BTreeSet<(Time, TaskNo, Index)>,
     outputs: BTreeMap<(TaskNo, Index), Output>,
+    notes: BTreeMap<(TaskNo, NoteKey), Bytes>,
     /// Batch by batch.
     history: BTreeMap<TaskNo, Vec<Vec<Event>>>,
     /// With the stamp of the batch that wrote the row last.
@@ -59,7 +65,8 @@ impl Tables {
     pub(super) fn tasks_of(&self, reads: &Reads) -> BTreeSet<TaskNo> {
         let named = reads.ids.iter().filter_map(|id| self.ids.get(id));
         let places = reads.subtasks.iter().map(|(task, _)| task);
-        reads.tasks.iter().chain(&reads.whole).chain(places).chain(named).copied().collect()
+        let noted = reads.notes.iter().map(|(task, _)| task);
+        reads.tasks.iter().chain(&reads.whole).chain(places).chain(noted).chain(named).copied().collect()
     }
 
     pub(super) fn load(
@@ -73,7 +80,7 @@ impl Tables {
             if let Some((_, session)) = self.sessions.get(no) {
                 let mut session = session.clone();
                 if !reads.sessions.contains(no) {
-                    session.declaration = std::sync::Arc::default();
+                    session.declaration = Arc::default();
                 }
                 into.load_session(session);
             }
@@ -94,10 +101,58 @@ impl Tables {
                 into.load_subtask(*task, *index, row.row.clone());
             }
         }
+        for &(task, key) in &reads.notes {
+            into.load_note(task, key, self.notes.get(&(task, key)).cloned());
+        }
     }
 
     /// Writes all, or refuses and writes nothing.
     pub(super) fn write(&mut self, changes: &Changes, stamp: i64) -> Result<()> {
+        self.refuse(changes)?;
+        for new in &changes.new_plans {
+            let id = changes.new_tasks.iter().find(|task| task.no == new.task).map(|task| task.id.clone());
+            self.plans.insert(new.task, record(new, id.unwrap_or_default()));
+        }
+        for growth in &changes.growth {
+            if let Some(record) = self.plans.get_mut(&growth.task) {
+                Arc::make_mut(&mut record.plan).extend(&growth.nodes);
+            }
+        }
+        for task in changes.new_tasks.iter().chain(&changes.tasks) {
+            self.ids.insert((task.tenant, task.id.clone()), task.no);
+            self.tasks.insert(task.no, task.clone());
+        }
+        changes.new_subtasks.iter().chain(&changes.subtasks).for_each(|row| self.put_subtask(row));
+        for output in &changes.outputs {
+            self.outputs.insert((output.task, output.index), output.clone());
+        }
+        for note in &changes.notes {
+            self.notes.insert((note.task, note.key), note.body.clone());
+        }
+        for history in &changes.history {
+            self.history.entry(history.task).or_default().push(history.events.clone());
+        }
+        for session in &changes.new_sessions {
+            self.sessions.insert(session.no, (stamp, session.clone()));
+        }
+        for session in &changes.sessions {
+            if let Some(row) = self.sessions.get_mut(&session.no) {
+                // As in SQL: what was declared is written once.
+                let declaration = Arc::clone(&row.1.declaration);
+                *row = (stamp, Session { declaration, ..session.clone() });
+            }
+        }
+        for no in &changes.dead_sessions {
+            self.sessions.remove(no);
+        }
+        for agent in &changes.agents {
+            self.agents.insert((agent.tenant, agent.declaration.name.clone()), agent.clone());
+        }
+        Ok(())
+    }
+
+    /// Finds what a database would not write.
+    fn refuse(&self, changes: &Changes) -> Result<()> {
         for task in &changes.new_tasks {
             if self.ids.contains_key(&(task.tenant, task.id.clone())) {
                 return Err(StoreError::Conflict(format!("task `{}` is there already", task.id)));
@@ -115,43 +170,18 @@ impl Tables {
                 return Err(StoreError::Refused(format!("output {}/{} is there", output.task, output.index)));
             }
         }
-        for plan in &changes.new_plans {
-            let id = changes.new_tasks.iter().find(|task| task.no == plan.task).map(|task| task.id.clone());
-            let record = PlanRecord {
-                task: plan.task,
-                tenant: plan.tenant,
-                id: id.unwrap_or_default(),
-                request: plan.request.clone(),
-                plan: std::sync::Arc::clone(&plan.plan),
-            };
-            self.plans.insert(plan.task, record);
-        }
-        for task in changes.new_tasks.iter().chain(&changes.tasks) {
-            self.ids.insert((task.tenant, task.id.clone()), task.no);
-            self.tasks.insert(task.no, task.clone());
-        }
-        changes.new_subtasks.iter().chain(&changes.subtasks).for_each(|row| self.put_subtask(row));
-        for output in &changes.outputs {
-            self.outputs.insert((output.task, output.index), output.clone());
-        }
-        for history in &changes.history {
-            self.history.entry(history.task).or_default().push(history.events.clone());
-        }
-        for session in &changes.new_sessions {
-            self.sessions.insert(session.no, (stamp, session.clone()));
-        }
-        for session in &changes.sessions {
-            if let Some(row) = self.sessions.get_mut(&session.no) {
-                // As in SQL: what was declared is written once.
-                let declaration = std::sync::Arc::clone(&row.1.declaration);
-                *row = (stamp, Session { declaration, ..session.clone() });
+        let mut lengths: BTreeMap<TaskNo, Index> = BTreeMap::new();
+        for growth in &changes.growth {
+            let new = changes.new_plans.iter().find(|new| new.task == growth.task).map(|new| &new.plan);
+            let plan = new.or_else(|| self.plans.get(&growth.task).map(|record| &record.plan));
+            let length = lengths.entry(growth.task).or_insert(plan.map_or(0, |plan| plan.len()));
+            if *length != growth.first {
+                return Err(StoreError::Refused(format!(
+                    "the plan of task {} would have a gap",
+                    growth.task
+                )));
             }
-        }
-        for no in &changes.dead_sessions {
-            self.sessions.remove(no);
-        }
-        for agent in &changes.agents {
-            self.agents.insert((agent.tenant, agent.declaration.name.clone()), agent.clone());
+            *length += Index::try_from(growth.nodes.len()).unwrap_or(Index::MAX);
         }
         Ok(())
     }
@@ -173,6 +203,13 @@ impl Tables {
             self.waking.insert((at, new.task, new.index));
         }
     }
+}
+
+/// As it is read from a database: the context that expressions see stands in the metadata.
+fn record(new: &NewPlan, id: String) -> PlanRecord {
+    let NewPlan { tenant, task, request, plan } = new;
+    let plan = Plan::clone(plan).with_context(context(&request.metadata));
+    PlanRecord { task: *task, tenant: *tenant, id, request: request.clone(), plan: Arc::new(plan) }
 }
 
 fn place((task, index): (TaskNo, Index), row: &Subtask) -> Option<Queued> {
@@ -292,6 +329,12 @@ impl Tables {
 
     pub(super) fn outputs_of(&self, task: TaskNo) -> Vec<Output> {
         self.outputs.range((task, 0)..=(task, Index::MAX)).map(|(_, output)| output.clone()).collect()
+    }
+
+    pub(super) fn notes(&self, task: TaskNo) -> Vec<(NoteKey, Bytes)> {
+        let mine =
+            |((of, key), body): (&(TaskNo, NoteKey), &Bytes)| (*of == task).then(|| (*key, body.clone()));
+        self.notes.iter().filter_map(mine).collect()
     }
 
     pub(super) fn events(&self, task: TaskNo, after: u64, limit: usize) -> Vec<Event> {

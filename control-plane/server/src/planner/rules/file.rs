@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use downbeat_core::{
-    plan::{Draft, Plan},
-    task::Priority,
-};
+use downbeat_core::{check, draft::Draft, task::Priority};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_saphyr::{Location, Spanned};
@@ -313,7 +310,7 @@ impl Problems {
     fn check_plan(&mut self, subtasks: &Spanned<Vec<Spanned<SubtaskYaml>>>) {
         let mut inputs: Vec<(&str, &[String], &Value)> = Vec::new();
         let drafts: Vec<Draft> = subtasks.value.iter().map(|subtask| draft(&subtask.value)).collect();
-        for violation in Plan::check(&drafts).err().unwrap_or_default() {
+        for violation in check::check(&drafts).err().unwrap_or_default() {
             let (at, field) = place(&violation.field, subtasks);
             self.add(at, format!("{field}: {}", violation.issue.replace("plan.subtasks", "subtasks")));
         }
@@ -352,11 +349,10 @@ fn draft(subtask: &SubtaskYaml) -> Draft {
             .chain(subtask.or_capability.iter().flatten())
             .cloned()
             .collect(),
-        input: None,
-        depends_on: Vec::new(),
         sla_seconds: subtask.sla_seconds,
         max_attempts: subtask.max_attempts,
         priority: subtask.priority,
+        ..Draft::default()
     }
 }
 

@@ -1,10 +1,6 @@
 //! What the built-in rules make of requests, and what the reader of rules refuses.
 
-use downbeat_core::{
-    plan::{Draft, Plan},
-    session::AgentDeclaration,
-    task::Priority,
-};
+use downbeat_core::{check, draft::Draft, session::AgentDeclaration, task::Priority};
 use serde_json::{Value, json};
 
 use super::RulePlanner;
@@ -41,7 +37,7 @@ fn plan(
             agents: &agents(registered),
         })
         .unwrap();
-    assert_eq!(Plan::check(&drafts), Ok(()), "{title}");
+    assert_eq!(check::check(&drafts), Ok(()), "{title}");
     drafts
 }
 

@@ -1,6 +1,6 @@
 //! What REST answers instead of what was asked for.
 
-use downbeat_core::plan::Violation;
+use downbeat_core::check::Violation;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -39,11 +39,17 @@ pub(crate) struct Problem {
     issue: String,
 }
 
+impl From<Violation> for Problem {
+    fn from(Violation { field, issue }: Violation) -> Problem {
+        Problem { field, issue }
+    }
+}
+
 impl<'a> ErrorBody<'a> {
     /// `fields` as they are to be shown.
     pub(crate) fn new(code: &'a str, message: &'a str, fields: Vec<Violation>) -> ErrorBody<'a> {
-        let problem = |Violation { field, issue }| Problem { field, issue };
-        ErrorBody { error: ErrorSummary { code, message }, fields: fields.into_iter().map(problem).collect() }
+        let fields = fields.into_iter().map(Problem::from).collect();
+        ErrorBody { error: ErrorSummary { code, message }, fields }
     }
 }
 

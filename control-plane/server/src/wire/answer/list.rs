@@ -93,8 +93,18 @@ pub(crate) struct Event<'a> {
     subtask_state: Option<SubtaskStateWord>,
     outcome: Option<OutcomeWord>,
     error: Option<AttemptError<'a>>,
-    /// Progress, reasons; empty otherwise.
+    /// Progress, reasons, the name of a snapshot; empty otherwise.
     message: &'a str,
+    /// Why, for programs, as in CONDITION_FALSE.
+    code: Option<&'a str>,
+    /// Who decided it.
+    by: Option<&'a str>,
+    /// Subtasks that were added.
+    added: Option<u32>,
+    /// What was chosen at an approval.
+    option: Option<&'a str>,
+    /// The name of a signal.
+    signal: Option<&'a str>,
 }
 
 impl<'a> Events<'a> {
@@ -121,6 +131,11 @@ impl<'a> Event<'a> {
             outcome: told.outcome.map(Shown),
             error: told.error.map(AttemptError::new),
             message: told.message,
+            code: some(told.code),
+            by: some(told.by),
+            added: told.added,
+            option: some(told.option),
+            signal: some(told.signal),
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Documents (metadata, inputs, outputs) are embedded as the texts they are.
 
+mod again;
 mod agent;
 mod error;
 mod list;
@@ -10,6 +11,7 @@ mod task;
 use std::borrow::Cow;
 
 use downbeat_core::{
+    draft::{OnFailure, OnLimit, OnTimeout, RunIf, Then},
     event,
     session::SessionState,
     subtask::{Outcome, SubtaskState},
@@ -24,12 +26,13 @@ use utoipa::{
 };
 
 pub(crate) use self::{
+    again::{Linted, Rerun, Signalled, Snapshot, Snapshots},
     agent::{Agent, Agents, Worker, Workers},
     error::{Blocked, ErrorBody},
     list::{Events, Output, Routed, SubtaskChanged, TaskChanged, Tasks},
     task::Task,
 };
-use super::{times, words::Word};
+use super::{kind::Kind, times, words::Word};
 use crate::view::Health;
 
 /// A value of a closed set, printed as its word.
@@ -40,6 +43,12 @@ pub(crate) type PriorityWord = Shown<Priority>;
 pub(crate) type ModeWord = Shown<Mode>;
 pub(crate) type TaskStatusWord = Shown<TaskStatus>;
 pub(crate) type SubtaskStateWord = Shown<SubtaskState>;
+pub(crate) type KindWord = Shown<Kind>;
+pub(crate) type RunIfWord = Shown<RunIf>;
+pub(crate) type ThenWord = Shown<Then>;
+pub(crate) type OnFailureWord = Shown<OnFailure>;
+pub(crate) type OnTimeoutWord = Shown<OnTimeout>;
+pub(crate) type OnLimitWord = Shown<OnLimit>;
 pub(crate) type OutcomeWord = Shown<Outcome>;
 pub(crate) type HealthWord = Shown<Health>;
 pub(crate) type WorkerStateWord = Shown<SessionState>;

@@ -1,17 +1,22 @@
 //! A whole task, as `POST /orchestrate` and `GET /tasks/{task_id}` answer.
 
-use downbeat_core::time::Time;
+use downbeat_core::{
+    draft::{Approvers, Choice, Does},
+    id::Index,
+    note::Vote,
+    time::Time,
+};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::{
-    Artifact, AttemptError, ModeWord, Moment, OutcomeWord, PriorityWord, Shown, SubtaskStateWord,
-    TaskStatusWord, raw_or_null,
+    Artifact, AttemptError, KindWord, ModeWord, Moment, OutcomeWord, PriorityWord, RunIfWord, Shown,
+    SubtaskStateWord, TaskStatusWord, ThenWord, raw_or_null,
 };
 use crate::{
     view::{AttemptView, SubtaskView, TaskView},
-    wire::figures::seconds,
+    wire::{figures::seconds, kind::Kind, proto::asked},
 };
 
 /// A task with everything about it.
@@ -70,6 +75,66 @@ pub(crate) struct Subtask<'a> {
     wake_at: Option<Moment>,
     /// Why it is blocked, in review, failed or skipped; empty otherwise.
     reason: &'a str,
+    /// The same for programs; empty where there is nothing to tell apart.
+    #[schema(example = "CONDITION_FALSE")]
+    code: &'a str,
+    /// Who decided the present state; empty: nobody, or not said.
+    by: &'a str,
+    kind: KindWord,
+    /// The id of what it belongs to.
+    parent: Option<&'a str>,
+    /// The id of what it runs again.
+    replaces: Option<&'a str>,
+    /// It ran again: another one has its key.
+    replaced: bool,
+    /// Which element of a map, from 0, or round of a loop, from 1.
+    nth: Option<u32>,
+    run_if: RunIfWord,
+    when: Option<&'a str>,
+    /// How an approval stands that was asked for.
+    gate: Option<Gate<'a>>,
+}
+
+/// How an approval stands.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Gate)]
+pub(crate) struct Gate<'a> {
+    /// Of what is to be approved, its input and the outputs it depends on; a decision names it.
+    digest: &'a str,
+    message: &'a str,
+    /// Who may decide now; none: anybody.
+    approvers: Vec<AskedPeople<'a>>,
+    /// So many different people have to choose the same.
+    quorum: u32,
+    options: Vec<GateOption<'a>>,
+    /// The newest of each person.
+    votes: Vec<GateVote<'a>>,
+}
+
+/// Some people: each of these names, and whoever has one of these roles.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = GateApprovers)]
+pub(crate) struct AskedPeople<'a> {
+    names: &'a [String],
+    roles: &'a [String],
+}
+
+/// What can be chosen.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = GateOption)]
+pub(crate) struct GateOption<'a> {
+    name: &'a str,
+    then: ThenWord,
+}
+
+/// What one person chose.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = GateVote)]
+pub(crate) struct GateVote<'a> {
+    by: &'a str,
+    option: &'a str,
+    comment: &'a str,
+    at: Moment,
 }
 
 /// One execution of a subtask under one lease.
@@ -116,7 +181,6 @@ impl<'a> Task<'a> {
     /// `outputs` says whether the view was read with them.
     pub(crate) fn new(view: &'a TaskView, outputs: bool) -> Task<'a> {
         let (task, request) = (&view.task, &view.record.request);
-        let subtasks = view.subtasks.iter().enumerate();
         let artifact = |(index, found)| NamedArtifact {
             subtask_id: &view.node(index).id,
             artifact: Artifact::new(found),
@@ -130,7 +194,7 @@ impl<'a> Task<'a> {
             metadata: raw_or_null(&request.metadata),
             status: Shown(task.status),
             execution_mode: Shown(task.mode),
-            subtasks: subtasks.map(|(index, sub)| Subtask::new(view, index, sub, outputs)).collect(),
+            subtasks: view.shown().map(|(index, sub)| Subtask::new(view, index, sub, outputs)).collect(),
             metrics: Metrics {
                 elapsed_seconds: seconds(metrics.elapsed_ms),
                 on_time: metrics.on_time,
@@ -153,7 +217,9 @@ impl<'a> Task<'a> {
 
 impl<'a> Subtask<'a> {
     fn new(view: &'a TaskView, index: usize, sub: &'a SubtaskView, outputs: bool) -> Subtask<'a> {
-        let node = view.node(index);
+        let (node, plan) = (view.node(index), &view.record.plan);
+        let at = Index::try_from(index).unwrap_or(Index::MAX);
+        let id = |at: Index| plan.node(at).map(|node| node.id.as_str());
         Subtask {
             subtask_id: &node.id,
             key: &node.key,
@@ -161,7 +227,7 @@ impl<'a> Subtask<'a> {
             capabilities: &node.capabilities,
             depends_on: node.depends_on.iter().map(|&at| view.node(at as usize).key.as_str()).collect(),
             state: Shown(sub.row.state),
-            input: node.input.as_deref(),
+            input: plan.input(at),
             outputs: outputs.then(|| raw_or_null(&sub.output.body)),
             artifacts: sub.output.artifacts.iter().map(Artifact::new).collect(),
             attempts: sub.attempts.iter().map(Attempt::new).collect(),
@@ -170,7 +236,39 @@ impl<'a> Subtask<'a> {
             max_attempts: node.attempts_max,
             wake_at: sub.row.wake_at.map(Moment),
             reason: &sub.reason,
+            code: &sub.code,
+            by: &sub.by,
+            kind: Shown(Kind::of(node)),
+            parent: node.parent.and_then(id),
+            replaces: node.replaces.and_then(id),
+            replaced: plan.is_replaced(at),
+            nth: node.nth,
+            run_if: Shown(node.run_if),
+            when: node.when.as_deref(),
+            gate: Gate::new(view, index, sub),
         }
+    }
+}
+
+impl<'a> Gate<'a> {
+    fn new(view: &'a TaskView, index: usize, sub: &'a SubtaskView) -> Option<Gate<'a>> {
+        let (Does::Approval(approval), Some(gate)) = (&view.node(index).does, &sub.gate) else { return None };
+        let people = |level: &'a Approvers| AskedPeople { names: &level.names, roles: &level.roles };
+        let option = |choice: &'a Choice| GateOption { name: &choice.name, then: Shown(choice.then) };
+        let vote = |vote: &'a Vote| GateVote {
+            by: &vote.by,
+            option: &vote.option,
+            comment: &vote.comment,
+            at: Moment(vote.at),
+        };
+        Some(Gate {
+            digest: &gate.digest,
+            message: &approval.message,
+            approvers: asked(approval, gate).iter().map(people).collect(),
+            quorum: approval.quorum,
+            options: approval.options.iter().map(option).collect(),
+            votes: gate.votes.iter().map(vote).collect(),
+        })
     }
 }
 

@@ -12,17 +12,18 @@
 ), heads as (
     update tasks t
     set status = c.status, mode = c.mode, priority = c.priority, total = c.total, unfinished = c.unfinished,
-        failed = c.failed, in_review = c.in_review, events = c.events, started_at = c.started_at,
-        ended_at = c.ended_at, deadline = c.deadline, stopped_at = c.stopped_at, due_at = c.due_at,
-        wake_at = c.wake_at, reason = c.reason, stamp = $5::bigint
-    from unnest($7::task_row[]) as c
+        failed = c.failed, in_review = c.in_review, asking = c.asking, events = c.events,
+        started_at = c.started_at, ended_at = c.ended_at, deadline = c.deadline, stopped_at = c.stopped_at,
+        due_at = c.due_at, wake_at = c.wake_at, reason = c.reason, stamp = $5::bigint
+    from unnest($7::task_row_2[]) as c
     where (select proven.all from proven) and t.no = c.no
 ), places as (
     update subtasks s
-    set state = c.state, route = c.route, priority = c.priority, pending = c.pending, failures = c.failures,
-        attempts = c.attempts, losses = c.losses, held = c.held, queued = c.queued, lease = c.lease,
-        session_no = c.session_no, outcome = c.outcome, wake_at = c.wake_at, since = c.since
-    from unnest($8::subtask_row[]) as c
+    set state = c.state, route = c.route, priority = c.priority, pending = c.pending, failed = c.failed,
+        skipped = c.skipped, failures = c.failures, attempts = c.attempts, losses = c.losses, held = c.held,
+        waived = c.waived, queued = c.queued, lease = c.lease, session_no = c.session_no, outcome = c.outcome,
+        wake_at = c.wake_at, since = c.since
+    from unnest($8::subtask_row_2[]) as c
     where (select proven.all from proven) and s.task_no = c.task_no and s.idx = c.idx
 ), delivered as (
     insert into outputs (task_no, idx, tenant, body, artifacts)

@@ -4,8 +4,8 @@ with drawn as materialized (
     select (extract(epoch from clock_timestamp()) * 1000)::bigint as now, nextval('stamps') as stamp
 )
 select
-    drawn.now, drawn.stamp, s.task_no, s.idx, s.state, s.route, s.priority, s.pending, s.failures, s.attempts,
-    s.losses, s.held, s.queued, s.lease, s.session_no, s.outcome, s.wake_at, s.since
+    drawn.now, drawn.stamp, s.task_no, s.idx, s.state, s.route, s.priority, s.pending, s.failed, s.skipped,
+    s.failures, s.attempts, s.losses, s.held, s.waived, s.queued, s.lease, s.session_no, s.outcome, s.wake_at, s.since
 from drawn
 left join (
     unnest($1::bigint[], $2::int[]) as wanted (task_no, idx)

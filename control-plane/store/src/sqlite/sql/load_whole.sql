@@ -1,7 +1,7 @@
 -- ?1 task
 select
-    task_no, idx, state, route, priority, pending, failures, attempts, losses, held, queued, lease,
-    session_no, outcome, wake_at, since
+    task_no, idx, state, route, priority, pending, failed, skipped, failures, attempts, losses, held,
+    waived, queued, lease, session_no, outcome, wake_at, since
 from subtasks
 where task_no = ?1
 order by idx

@@ -6,7 +6,7 @@
 //! | running | deadline passed | overdue | stopped |
 //! | running, overdue, abandoned | cancelled | cancelling | stopped, unless it was already |
 //! | running, overdue | abandoned | abandoned | stopped, unless it was already |
-//! | abandoned | finished with an output | finished | the result is sent |
+//! | abandoned | finished with an output, or suspended | finished | the result is sent |
 //! | abandoned | finished without | - | counted as unfinished |
 //! | cancelling | finished | - | the cancel is acknowledged |
 //! | any with a handler | lost | lost | stopped, unless it was already |
@@ -22,7 +22,7 @@ use prost::Message as _;
 
 use crate::{
     HandlerError, REQUEST_BYTES_MAX,
-    proto::{Completed, Failed, LeaseRef, Result as AttemptResult, result},
+    proto::{Completed, Failed, LeaseRef, Result as AttemptResult, Suspended, result},
 };
 
 /// How a handler ended.
@@ -30,6 +30,8 @@ use crate::{
 pub enum Outcome {
     Completed(Completed),
     Failed(Failed),
+    /// It gave the subtask back until its children have ended.
+    Suspended,
     /// It was dropped before it had a result.
     Stopped,
 }
@@ -162,6 +164,9 @@ impl Leases {
             (Stage::Finished(_), _) => return Finish::Nothing,
             (Stage::Running | Stage::Overdue | Stage::Abandoned, Outcome::Completed(output)) => {
                 (completed(output), Finish::Nothing)
+            }
+            (Stage::Running | Stage::Overdue | Stage::Abandoned, Outcome::Suspended) => {
+                (Some(result::Outcome::Suspended(Suspended {})), Finish::Nothing)
             }
             (Stage::Running | Stage::Overdue, Outcome::Failed(error)) => (failed(error), Finish::Nothing),
             (Stage::Running, Outcome::Stopped) => (

@@ -4,12 +4,13 @@ mod attempts;
 mod endings;
 mod link;
 mod losses;
+mod spawns;
 
 use std::time::{Duration, Instant, SystemTime};
 
 use super::*;
 use crate::proto::{
-    Assign, AttemptError, Cancel, Completed, Drain, Failed, ResultAck, ResultAcks, Welcome,
+    Assign, AttemptError, Cancel, Completed, Drain, Failed, ResultAck, ResultAcks, Suspended, Welcome,
     result::Outcome as ResultOutcome, result_ack::Verdict,
 };
 
@@ -51,6 +52,7 @@ fn result(lease_id: i64, outcome: Outcome) -> AttemptResult {
     let outcome = match outcome {
         Outcome::Completed(completed) => ResultOutcome::Completed(completed),
         Outcome::Failed(failed) => ResultOutcome::Failed(failed),
+        Outcome::Suspended => ResultOutcome::Suspended(Suspended {}),
         Outcome::Stopped => panic!("not a result"),
     };
     AttemptResult { lease: Some(lease(lease_id)), outcome: Some(outcome) }

@@ -1,0 +1,143 @@
+//! The examples: the commands that stand in the head of each do what they say.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+
+use crate::house::{Answer, Dev, Process, wait_for, without_settings};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// One that runs: its control plane, its workers, and the commands that are left.
+struct Example {
+    dev: Dev,
+    commands: std::vec::IntoIter<String>,
+    _workers: Vec<Process>,
+}
+
+fn example(name: &str) -> Example {
+    let dev = Dev::new(name);
+    let text = fs::read_to_string(root().join(format!("examples/{name}.yaml"))).unwrap();
+    let commands = text.lines().filter_map(|line| line.strip_prefix("#   ")).map(str::to_owned);
+    let (workers, commands): (Vec<String>, Vec<String>) =
+        commands.partition(|command| command.starts_with("downbeat worker"));
+    let start =
+        |command: &String| Process::start(shell(&dev, command).stdout(Stdio::null()).stderr(Stdio::null()));
+    let workers: Vec<Process> = workers.iter().map(start).collect();
+    wait_for("the workers", || {
+        let connected = dev.run(&["workers", "--json"]).ok().json();
+        (connected["workers"].as_array().unwrap().len() == workers.len()).then_some(())
+    });
+    Example { commands: commands.into_iter(), _workers: workers, dev }
+}
+
+fn shell(dev: &Dev, command: &str) -> Command {
+    let binary = Path::new(env!("CARGO_BIN_EXE_downbeat")).parent().unwrap();
+    let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
+    let mut shell = without_settings("sh");
+    shell.env("DOWNBEAT_ADDR", &dev.grpc).env("PATH", path).current_dir(root());
+    shell.arg("-c").arg(format!("exec {command}"));
+    shell
+}
+
+impl Example {
+    /// Runs the next command.
+    fn next(&mut self) -> Answer {
+        let command = self.commands.next().unwrap();
+        Answer::of(shell(&self.dev, &command).output().unwrap())
+    }
+
+    fn subtask(&self, task_id: &str, at: usize) -> Value {
+        self.dev.task(task_id)["subtasks"][at].clone()
+    }
+}
+
+#[test]
+fn each_is_run_here() {
+    let here = include_str!("examples.rs");
+    for file in fs::read_dir(root().join("examples")).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        if let Some(name) = name.strip_suffix(".yaml") {
+            assert!(here.contains(&format!("example(\"{name}\")")), "{name} is not run");
+        }
+    }
+}
+
+#[test]
+fn conditions() {
+    let mut example = example("conditions");
+    example.next().ok().says("thorough skipped its condition does not hold");
+    assert_eq!(example.subtask("conditions-1", 2)["code"], "CONDITION_FALSE");
+}
+
+#[test]
+fn errors() {
+    example("errors").next().ok().says("celebrate skipped").says("tell completed");
+}
+
+#[test]
+fn retry() {
+    let mut example = example("retry");
+    example.next().ok().says("falls back to `thorough`");
+    assert_eq!(example.subtask("retry-1", 0)["attempts"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn compensation() {
+    let answer = example("compensation").next().exits(1);
+    answer.says("room.compensation completed").says("seat.compensation completed");
+}
+
+#[test]
+fn approval() {
+    let mut example = example("approval");
+    example.next().exits(5).says("waits for approval by ada, role release-manager");
+    example.next().ok().says("output of build: {\"version\":42}").says("`everybody` was chosen");
+    example.next().ok();
+    let go = example.subtask("approval-1", 1);
+    assert_eq!((go["by"].as_str(), go["kind"].as_str()), (Some("ada"), Some("approval")));
+}
+
+#[test]
+fn signal() {
+    let mut example = example("signal");
+    example.next().ok();
+    example.next().ok().says("paid was sent to signal-1");
+    example.next().ok();
+    assert_eq!(example.subtask("signal-1", 0)["outputs"]["amount"], 100);
+}
+
+#[test]
+fn timer() {
+    example("timer").next().ok().says("cool-down completed");
+}
+
+#[test]
+fn group() {
+    example("group").next().ok().says("group 3/3");
+}
+
+#[test]
+fn map() {
+    let mut example = example("map");
+    example.next().ok().says("map 4/4");
+    assert_eq!(example.next().ok().stdout.matches("\"read\"").count(), 4);
+}
+
+#[test]
+fn loops() {
+    example("loop").next().ok().says("loop, round 3").says("done after 3 rounds");
+}
+
+#[test]
+fn children() {
+    let mut example = example("children");
+    example.next().ok().says("book waiting attempt 1 suspended");
+    assert_eq!(example.next().ok().stdout.matches("some words").count(), 3);
+}

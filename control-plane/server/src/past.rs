@@ -1,0 +1,189 @@
+//! A task as it was at an earlier point of its history: what stood in its plan then, and what was completed. From this
+//! a task is restored or forked. Pure: events and a plan in, places out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use downbeat_core::{
+    event::{Event, What},
+    id::Index,
+    plan::{Node, Plan},
+    subtask::SubtaskState,
+};
+
+/// What stood alone in the plan then, without what belonged to groups.
+#[derive(Debug)]
+pub(crate) struct Past {
+    /// In the order of the plan, each with whether it was completed.
+    tops: Vec<(Index, bool)>,
+}
+
+/// What a restoration does.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Restoration {
+    /// What runs again.
+    pub(crate) from: BTreeSet<Index>,
+    /// Those of them that take over what another node delivered before.
+    pub(crate) restored: BTreeMap<Index, Index>,
+}
+
+/// The plan of a fork: nodes that depend on each other by place, and which old node each one is from.
+#[derive(Debug)]
+pub(crate) struct Fork {
+    pub(crate) nodes: Vec<Node>,
+    /// By the place of the new one, the old one whose output it takes over.
+    pub(crate) done: BTreeMap<Index, Index>,
+}
+
+impl Past {
+    /// The state right after the event with that number. `events` is the whole history.
+    pub(crate) fn at(plan: &Plan, events: &[Event], number: u64) -> Past {
+        let mut completed = BTreeSet::new();
+        let mut len = plan.len();
+        for event in events {
+            match &event.what {
+                What::Grown { first, .. } if event.number > number => {
+                    len = len.min(*first);
+                }
+                What::Subtask { index, state: SubtaskState::Completed, .. }
+                | What::Ended { index, state: SubtaskState::Completed, .. }
+                    if event.number <= number =>
+                {
+                    completed.insert(*index);
+                }
+                _ => {}
+            }
+        }
+        let nodes = || (0..len).filter_map(|index| Some((index, plan.node(index)?)));
+        let replaced: BTreeSet<Index> = nodes().filter_map(|(_, node)| node.replaces).collect();
+        let tops = nodes()
+            .filter(|(index, node)| node.parent.is_none() && !replaced.contains(index))
+            .map(|(index, _)| (index, completed.contains(&index)));
+        Past { tops: tops.collect() }
+    }
+
+    /// How the present plan comes back to this state.
+    pub(crate) fn restoration(&self, plan: &Plan) -> Restoration {
+        let was: BTreeMap<Index, bool> = self.tops.iter().copied().collect();
+        let mut restoration = Restoration::default();
+        let present = (0..plan.len()).filter(|&index| {
+            plan.node(index).is_some_and(|node| node.parent.is_none()) && !plan.is_replaced(index)
+        });
+        for index in present {
+            let mut line = std::iter::successors(Some(index), |at| plan.node(*at)?.replaces);
+            let then = line.find(|at| was.contains_key(at));
+            match then.map(|old| (old, was[&old])) {
+                Some((old, true)) if old == index => {}
+                Some((old, true)) => {
+                    restoration.from.insert(index);
+                    restoration.restored.insert(index, old);
+                }
+                Some((_, false)) | None => {
+                    restoration.from.insert(index);
+                }
+            }
+        }
+        restoration
+    }
+
+    /// A plan of its own that goes on from this state.
+    pub(crate) fn fork(&self, plan: &Plan) -> Fork {
+        let places: BTreeMap<Index, Index> = self.tops.iter().map(|(old, _)| *old).zip(0..).collect();
+        let nodes = self.tops.iter().filter_map(|(old, _)| {
+            let node = plan.node(*old)?;
+            Some(Node {
+                id: String::new(),
+                depends_on: node.depends_on.iter().filter_map(|on| places.get(on).copied()).collect(),
+                replaces: None,
+                ..node.clone()
+            })
+        });
+        let done = self.tops.iter().filter(|(_, completed)| *completed).map(|(old, _)| (places[old], *old));
+        Fork { nodes: nodes.collect(), done: done.collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use downbeat_core::{draft::Draft, id::RouteNo, task::Priority, time::Time};
+
+    use super::*;
+
+    fn plan() -> Plan {
+        let draft = |key: &str, on: &[&str]| Draft {
+            key: key.into(),
+            agent: "coder".into(),
+            depends_on: on.iter().map(|key| (*key).to_owned()).collect(),
+            ..Draft::default()
+        };
+        let drafts = [draft("a", &[]), draft("b", &["a"]), draft("c", &["b"])];
+        Plan::build("t", Priority::Normal, 3, &drafts, |_| RouteNo(1))
+    }
+
+    /// `b` and `c` run again: 3 and 4 take their places.
+    fn again(plan: &Plan) -> Plan {
+        let mut plan = plan.clone();
+        let copy = |index: Index, on: Index| Node {
+            depends_on: vec![on],
+            replaces: Some(index),
+            ..plan.node(index).expect("drawn").clone()
+        };
+        let nodes = vec![copy(1, 0), copy(2, 3)];
+        plan.grow("t", nodes);
+        plan
+    }
+
+    fn completed(number: u64, index: Index) -> Event {
+        let (state, reason, code, by) =
+            (SubtaskState::Completed, String::new(), String::new(), String::new());
+        Event { number, at: Time(1), what: What::Subtask { index, state, reason, code, by } }
+    }
+
+    fn grown(number: u64) -> Event {
+        let (reason, by) = (String::new(), String::new());
+        Event { number, at: Time(1), what: What::Grown { index: None, first: 3, count: 2, reason, by } }
+    }
+
+    fn history() -> Vec<Event> {
+        vec![completed(1, 0), completed(2, 1), completed(3, 2), grown(4), completed(5, 3), completed(6, 4)]
+    }
+
+    #[test]
+    fn the_past_knows_what_was_completed_and_what_stood_there() {
+        let plan = again(&plan());
+        for (number, tops) in [
+            (0, vec![(0, false), (1, false), (2, false)]),
+            (2, vec![(0, true), (1, true), (2, false)]),
+            (3, vec![(0, true), (1, true), (2, true)]),
+            (4, vec![(0, true), (3, false), (4, false)]),
+            (6, vec![(0, true), (3, true), (4, true)]),
+        ] {
+            assert_eq!(Past::at(&plan, &history(), number).tops, tops, "at {number}");
+        }
+    }
+
+    #[test]
+    fn what_was_completed_is_restored_and_all_else_runs_again() {
+        let plan = again(&plan());
+        for (number, from, restored) in [
+            (0, vec![0, 3, 4], vec![]),
+            (2, vec![3, 4], vec![(3, 1)]),
+            (3, vec![3, 4], vec![(3, 1), (4, 2)]),
+            (5, vec![4], vec![]),
+            (6, vec![], vec![]),
+        ] {
+            let expected =
+                Restoration { from: from.into_iter().collect(), restored: restored.into_iter().collect() };
+            assert_eq!(Past::at(&plan, &history(), number).restoration(&plan), expected, "at {number}");
+        }
+    }
+
+    #[test]
+    fn a_fork_has_its_own_places() {
+        let plan = again(&plan());
+        let fork = Past::at(&plan, &history(), 5).fork(&plan);
+        let keys: Vec<&str> = fork.nodes.iter().map(|node| node.key.as_str()).collect();
+        let edges: Vec<&[Index]> = fork.nodes.iter().map(|node| &node.depends_on[..]).collect();
+        assert_eq!((keys, edges), (vec!["a", "b", "c"], vec![&[][..], &[0], &[1]]));
+        assert_eq!(fork.done, BTreeMap::from([(0, 0), (1, 3)]));
+    }
+}

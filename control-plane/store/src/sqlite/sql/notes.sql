@@ -1,0 +1,2 @@
+-- ?1 task
+select task_no, kind, place, body from notes where task_no = ?1 order by kind, place
