@@ -141,6 +141,18 @@ impl<'a> Bed<'a> {
         self.planes.iter().map(client).collect()
     }
 
+    /// Ends the first replica without a word.
+    ///
+    /// # Errors
+    /// When it has ended before.
+    pub(crate) async fn kill_first(&mut self) -> Result<()> {
+        let mut first = self.planes.remove(0).process;
+        if first.has_ended() {
+            bail!("a process ended before it was killed:\n{}", first.log_tail());
+        }
+        first.stop().await
+    }
+
     /// Where the first replica serves gRPC.
     pub(crate) fn grpc(&self) -> &str {
         &self.planes[0].grpc

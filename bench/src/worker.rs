@@ -38,6 +38,13 @@ pub(crate) struct Brief {
     /// Comes back with the output.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) payload: String,
+    /// So many elements for a map come with the output.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) items: usize,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// The output of a subtask.
@@ -49,6 +56,16 @@ pub(crate) struct Stamp {
     pub(crate) value: u64,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) payload: String,
+    /// What a map goes over: briefs that say nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) items: Vec<Brief>,
+}
+
+/// What matters of another one's output.
+#[derive(Debug, Deserialize)]
+struct Seen {
+    #[serde(default)]
+    value: u64,
 }
 
 /// Serves until it is killed.
@@ -86,9 +103,11 @@ async fn stamp(context: Context) -> Result<Output, HandlerError> {
     }
     let mut value = 1;
     for dependency in &context.brief().dependencies {
-        value += context.dependency::<Stamp>(&dependency.key).await?.value;
+        // Of what was skipped, or is no worker's, there is no stamp.
+        value += context.dependency::<Option<Seen>>(&dependency.key).await?.map_or(0, |seen| seen.value);
     }
-    Output::json(&Stamp { at, value, payload: brief.payload })
+    let items = (0..brief.items).map(|_| Brief::default()).collect();
+    Output::json(&Stamp { at, value, payload: brief.payload, items })
 }
 
 async fn hold(context: Context) -> Result<Output, HandlerError> {

@@ -70,6 +70,7 @@ fn plan(task: Option<usize>) -> Plan {
     let brief = |n: usize| Brief {
         fail: task.is_some_and(|task| (task * SUBTASKS + n) % FAILS == task / FAILS % FAILS),
         payload: "x".repeat(PAYLOAD_BYTES),
+        ..Brief::default()
     };
     run::diamond(AGENTS, |n| Some(brief(n)))
 }

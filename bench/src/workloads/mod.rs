@@ -4,7 +4,9 @@ mod chain;
 mod crowd;
 mod diamond;
 mod fanout;
+mod graph;
 mod mixed;
+mod parked;
 mod start;
 mod three_steps;
 
@@ -25,6 +27,9 @@ pub(crate) const WORKLOADS: &[Workload] = &[
     Workload { name: "chain", run: |lab| Box::pin(chain::run(lab)) },
     Workload { name: "three-steps", run: |lab| Box::pin(three_steps::run(lab)) },
     Workload { name: "diamond", run: |lab| Box::pin(diamond::run(lab)) },
+    Workload { name: "map", run: |lab| Box::pin(graph::map(lab)) },
+    Workload { name: "everything", run: |lab| Box::pin(graph::everything(lab)) },
+    Workload { name: "parked", run: |lab| Box::pin(parked::run(lab)) },
     Workload { name: "start", run: |lab| Box::pin(start::run(lab)) },
     Workload { name: "mixed", run: |lab| Box::pin(mixed::run(lab)) },
     Workload { name: "backlog", run: |lab| Box::pin(fanout::backlog(lab)) },
