@@ -3,12 +3,13 @@
 
 mod e2e {
     //AGAIN
+    mod again;
     mod agents;
     mod bad_input;
-    //CHILDREN
+    mod children;
     mod gates;
     mod graph;
-    //GROUPS
+    mod groups;
     mod grpc;
     mod holds;
     mod limits;

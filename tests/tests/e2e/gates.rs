@@ -2,8 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use downbeat_sdk::{DecideSubtask, SignalTask, proto::SubtaskState};
-use downbeat_tests::harness::{ControlPlane, Database, Ledger, SdkWorker, Stage, served};
+use downbeat_sdk::{
+    Approval, DecideSubtask, ListTasks, Plan, SignalTask, SubmitTask, Subtask, Timer,
+    proto::{SubtaskState, TaskStatus},
+};
+use downbeat_tests::harness::{ControlPlane, Database, Ledger, SdkWorker, Stage, served, until};
+use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 
 async fn staged() -> (Stage, SdkWorker) {
@@ -65,9 +69,9 @@ async fn two_people_approve_what_they_have_seen() {
     assert_eq!(stage.client.decide(decide("ann", "ship")).await.unwrap(), SubtaskState::Waiting);
     let bob = decide("bob", "ship").role("lead").comment("fine");
     assert_eq!(stage.client.decide(bob).await.unwrap(), SubtaskState::Completed);
-    let late = decide("cid", "stop").role("lead");
-    assert_eq!(stage.client.decide(late).await.unwrap_err().reason(), Some("SUBTASK_STATE"));
     stage.is("ships", "completed").await;
+    let late = decide("cid", "stop").role("lead");
+    assert_eq!(stage.client.decide(late).await.unwrap_err().reason(), Some("TASK_FINISHED"));
     let handed = stage.output("ships", "ship").await["outputs"]["ok"].clone();
     assert_eq!((&handed["option"], &handed["expired"]), (&json!("ship"), &json!(false)));
     assert_eq!(handed["votes"].as_array().map(Vec::len), Some(2));
@@ -118,14 +122,14 @@ async fn nobody_in_time_is_told_from_a_refusal() {
 async fn signals_early_and_late_count_once_and_timers_wait() {
     let (stage, _worker) = staged().await;
     let plan = json!([
-        {"key": "rest", "timer": {"seconds": 1}},
+        {"key": "hold", "approval": {}},
+        {"key": "rest", "depends_on": ["hold"], "timer": {"seconds": 1}},
         {"key": "early", "depends_on": ["rest"], "signal": {"name": "paid", "matches": "signal.amount > 5"}},
         {"key": "late", "depends_on": ["early"], "signal": {"name": "paid"}},
         {"key": "never", "on_failure": "fail", "signal": {"name": "never", "timeout_seconds": 1}},
         {"key": "end", "agent": "maker", "depends_on": ["early", "late", "never"], "run_if": "all_done"},
         {"key": "sorry", "agent": "maker", "depends_on": ["never"], "run_if": "any_failed"},
     ]);
-    let began = Instant::now();
     stage.run("paid", plan).await;
     let paid = |amount: u32, id: &str| json!({"payload": {"amount": amount}, "by": "bank", "signal_id": id});
     let send =
@@ -135,6 +139,9 @@ async fn signals_early_and_late_count_once_and_timers_wait() {
     assert_eq!(send(paid(10, "p-1")).await, false);
     let again = SignalTask::new("paid", "paid").payload(&json!({"amount": 10})).by("bank").id("p-1");
     assert!(!stage.client.signal(again).await.unwrap());
+    let digest = stage.reaches("paid", "hold", "waiting").await["gate"]["digest"].clone();
+    let (yes, began) = (json!({"option": "approve", "digest": digest, "by": "ann"}), Instant::now());
+    stage.post("/tasks/paid/subtasks/hold/decision", yes).await.expect(200);
     stage.reaches("paid", "early", "completed").await;
     assert!(began.elapsed() >= Duration::from_secs(1), "the timer came first");
     let late = stage.reaches("paid", "late", "waiting").await;
@@ -175,4 +182,55 @@ async fn what_a_killed_replica_parked_wakes_on_another() {
     two.post("/tasks/parked/signals/go", json!({})).await.expect(200);
     two.is("parked", "completed").await;
     two.history("parked").await;
+}
+
+/// Of each kind, tasks that wait.
+const PARKED: usize = 1_000;
+/// How long a control plane is listened to while they do.
+const WINDOW: Duration = Duration::from_secs(5);
+/// Calls of a client at the same time.
+const AT_ONCE: usize = 16;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_thousand_parked_tasks_ask_nothing_of_the_database_and_each_wakes() {
+    let Database::Postgres(url) = Database::postgres() else { unreachable!("asked for Postgres") };
+    let (through_the_wire, wire) = Database::behind_wire(&url).await;
+    let stage = Stage::on(ControlPlane::start(&through_the_wire).await);
+    let park = async |kind: &str, gate: &(dyn Fn() -> Subtask + Sync)| {
+        let submit = |i: usize| {
+            let task = SubmitTask::new(format!("{kind}-{i}")).title(kind).plan(Plan::new().subtask(gate()));
+            stage.client.submit(task.execute())
+        };
+        let submitted = stream::iter(0..PARKED).map(submit).buffer_unordered(AT_ONCE);
+        submitted.try_for_each(async |_| Ok(())).await.unwrap();
+    };
+    let began = Instant::now();
+    park("asks", &|| Subtask::approval("gate", Approval::new())).await;
+    // Long enough for as many again and the window, however slow this is.
+    let rest = began.elapsed() * 3 + WINDOW * 2;
+    let began = Instant::now();
+    park("rests", &|| Subtask::timer("gate", Timer::after(rest))).await;
+
+    let (from, before) = (Instant::now(), wire.queries());
+    tokio::time::sleep(WINDOW).await;
+    let (asked, seconds) = (wire.queries() - before, from.elapsed().as_secs_f64());
+    // Where the first of them woke within the window, there is nothing to be said of it.
+    if began.elapsed() < rest {
+        assert!(asked as f64 <= seconds + 1.0, "{asked} queries in {seconds} s");
+    }
+
+    let decide = |i: usize| {
+        let (task, client) = (format!("asks-{i}"), &stage.client);
+        async move {
+            let gate = client.get(&task).await?.subtasks.remove(0).gate.unwrap_or_default();
+            client.decide(DecideSubtask::new(task, "gate", "approve").digest(gate.digest).by("ann")).await
+        }
+    };
+    let decided = stream::iter(0..PARKED).map(decide).buffer_unordered(AT_ONCE);
+    decided.try_for_each(async |_| Ok(())).await.unwrap();
+    until("all of them are completed", || async {
+        let completed = ListTasks::new().status(TaskStatus::Completed).page_size(500);
+        (stage.client.list_all(completed).count().await == 2 * PARKED).then_some(())
+    })
+    .await;
 }

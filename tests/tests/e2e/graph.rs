@@ -40,9 +40,9 @@ async fn branches_join_and_what_handles_a_failure_lets_the_task_complete() {
         ("behind", "skipped", "DEPENDENCIES"),
         ("join", "completed", ""),
         ("breaks", "failed", ""),
-        ("after", "skipped", ""),
+        ("after", "skipped", "DEPENDENCIES"),
         ("mend", "completed", ""),
-        ("calm", "skipped", ""),
+        ("calm", "skipped", "DEPENDENCIES"),
     ];
     let view = stage.view("branches").await;
     for ((key, state, code), sub) in expected.into_iter().zip(&task.subtasks) {
@@ -52,8 +52,7 @@ async fn branches_join_and_what_handles_a_failure_lets_the_task_complete() {
             (&sub.key[..], SubtaskState::as_str_name(&sub.state())),
             (key, proto_name(state).as_str())
         );
-        assert_eq!(shown["code"], sub.code, "{shown}");
-        assert!(code.is_empty() || sub.code == code, "{shown}");
+        assert_eq!((shown["code"].as_str().unwrap(), &sub.code[..]), (code, code), "{shown}");
     }
     let join = stage.output("branches", "join").await;
     assert_eq!(join["outputs"]["deep"]["outputs"]["check"]["risk"], 7);
@@ -135,15 +134,9 @@ async fn lint_tells_everything_at_once() {
         );
     };
     says("plan.subtasks[4].depends_on[0]", "did you mean `review`?");
+    says("plan.subtasks[0].depends_on", "a -> c -> b -> a");
     says("plan.subtasks[4].when", "");
     says("plan.subtasks[5].map.subtasks[0].key", "");
-    let (errors, _) = lint(json!([
-        {"key": "a", "agent": "writer", "depends_on": ["c"]},
-        {"key": "b", "agent": "writer", "depends_on": ["a"]},
-        {"key": "c", "agent": "writer", "depends_on": ["b"]},
-    ]))
-    .await;
-    assert!(errors.iter().any(|(_, issue)| issue.contains("a -> c -> b -> a")), "{errors:?}");
 
     let (errors, warnings) = lint(json!([
         {"key": "a", "agent": "writter"},

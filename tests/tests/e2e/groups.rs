@@ -19,9 +19,7 @@ async fn map_over_a_thousand_elements_keeps_their_order_and_tolerates_a_failure(
     };
     let list: Vec<Value> = (0..1_000).map(element).collect();
     let body = json!([{"key": "it", "agent": "maker", "max_attempts": 1}]);
-    let map = |failures: Value| {
-        json!({"over": "outputs.list", "max_parallel": 20, "failures": failures, "subtasks": body})
-    };
+    let map = |failures: Value| json!({"over": "outputs.list", "max_parallel": 20, "failures": failures, "subtasks": body});
     let plan = json!([
         {"key": "list", "agent": "maker", "input": {"say": list}},
         {"key": "each", "depends_on": ["list"], "map": map(json!({"tolerate": 1}))},
@@ -35,11 +33,10 @@ async fn map_over_a_thousand_elements_keeps_their_order_and_tolerates_a_failure(
     assert_eq!(stage.output("wide", "end").await["outputs"]["each"], json!(expected));
     assert_eq!(ledger.runs().len(), 1 + 1_000 + 1);
     let failed = of_key(&view, "each.500").unwrap();
-    assert_eq!((&failed["state"], &failed["nth"], &failed["parent"]), (
-        &json!("failed"),
-        &json!(500),
-        &of_key(&view, "each").unwrap()["subtask_id"],
-    ));
+    assert_eq!(
+        (&failed["state"], &failed["nth"], &failed["parent"]),
+        (&json!("failed"), &json!(500), &of_key(&view, "each").unwrap()["subtask_id"],)
+    );
     // Never more than so many at the same time, in the order of their elements.
     let (mut running, mut begun) = (0_i32, Vec::new());
     for event in stage.history("wide").await {
@@ -47,7 +44,7 @@ async fn map_over_a_thousand_elements_keeps_their_order_and_tolerates_a_failure(
             continue;
         }
         match event["kind"].as_str() {
-            Some("subtask.ready") => {
+            Some("subtask.leased") => {
                 running += 1;
                 begun.push(event["key"].clone());
             }
@@ -85,9 +82,7 @@ async fn loop_hands_on_what_the_round_before_delivered_and_stops_at_its_limit() 
         {"key": "draft", "agent": "maker"},
         {"key": "judge", "agent": "maker", "depends_on": ["draft"]},
     ]);
-    let rounds = |until: &str, on_limit: &str| {
-        json!({"until": until, "max_iterations": 3, "on_limit": on_limit, "subtasks": body})
-    };
+    let rounds = |until: &str, on_limit: &str| json!({"until": until, "max_iterations": 3, "on_limit": on_limit, "subtasks": body});
     let plan = json!([
         {"key": "brief", "agent": "maker", "input": {"say": "be brief"}},
         {"key": "good", "depends_on": ["brief"], "loop": rounds("outputs.judge.nth >= 2", "fail")},
@@ -130,7 +125,10 @@ async fn groups_in_groups_deliver_by_key() {
     let view = stage.is("nested", "completed").await;
     let outer = stage.output("nested", "outer").await;
     let each = &outer["each"];
-    assert_eq!((&each[0]["a"]["item"], &each[0]["a"]["input"], &each[0]["b"]), (&json!(10), &json!(10), &Value::Null));
+    assert_eq!(
+        (&each[0]["a"]["item"], &each[0]["a"]["input"], &each[0]["b"]),
+        (&json!(10), &json!(10), &Value::Null)
+    );
     assert_eq!((&each[1]["b"]["outputs"]["a"]["item"], &each[1]["b"]["nth"]), (&json!(20), &json!(1)));
     assert_eq!(outer["inner"]["d"], "d");
     assert_eq!(&outer["inner"]["c"]["outputs"]["each"], each);
