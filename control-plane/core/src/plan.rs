@@ -362,10 +362,14 @@ impl Plan {
         self.lineage(index).find_map(|node| node.nth)
     }
 
-    /// The input: its own, or the element of the map that it is itself.
+    /// The input: its own, or the element of the map that it is itself, or whose body it is a part of.
     pub fn input(&self, index: Index) -> Option<&RawValue> {
         let node = self.node(index)?;
-        node.input.as_deref().or(node.item.as_deref())
+        let of_round = || {
+            let round = self.node(node.parent?).filter(|around| matches!(around.does, Does::Round));
+            round?.item.as_deref()
+        };
+        node.input.as_deref().or(node.item.as_deref()).or_else(of_round)
     }
 
     /// How many groups it stands in.
