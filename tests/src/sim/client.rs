@@ -1,12 +1,15 @@
 //! A simulated client: submits a task, drives it about while the storm lasts, and sees to it that it ends.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use bytes::Bytes;
 use downbeat_core::{
     check,
-    command::Action,
-    draft::Draft,
+    command::{Action, Decision, Sent},
+    draft::{Approval, Does, Draft, SignalGate},
     id::{Index, TaskNo},
     reject::Reject,
     subtask::SubtaskState,
@@ -23,8 +26,12 @@ use super::{
     World,
     cluster::{AGENTS, Cluster},
     plans,
+    process::lock,
     server::TENANT,
 };
+
+/// In calm weather, what is in review is tried again so often; then it is skipped.
+const RETRIES: u32 = 2;
 
 /// A client with one task.
 pub struct Client {
@@ -34,6 +41,12 @@ pub struct Client {
     subtasks: Index,
     /// Whether somebody reads along.
     follows: bool,
+    /// Full ids, in the order of the plan, as far as it was seen.
+    names: Mutex<Vec<String>>,
+    /// How often what is in review was tried again in calm weather.
+    retries: Mutex<BTreeMap<Index, u32>>,
+    /// The newest signal, to send it again.
+    sent: Mutex<Option<Sent>>,
 }
 
 impl Client {
@@ -67,7 +80,8 @@ impl Client {
             world.fail(format!("the simulation made a bad plan: {violations:?}"));
         }
         let follows = world.draw(|rng| rng.per_mille(100));
-        Client { world, cluster, request, subtasks, follows }
+        let (names, retries, sent) = Default::default();
+        Client { world, cluster, request, subtasks, follows, names, retries, sent }
     }
 
     /// From the first submit until the task is final.
@@ -75,6 +89,10 @@ impl Client {
         let storm_ms = self.world.settings.storm_ms;
         self.world.pause(0, storm_ms / 2).await;
         let task = self.submit().await;
+        while lock(&self.names).is_empty() {
+            self.look(task).await;
+            self.world.pause(20, 500).await;
+        }
         self.world.count(|tally| {
             tally.tasks += 1;
             tally.subtasks += u64::from(self.subtasks);
@@ -152,7 +170,7 @@ impl Client {
 
     /// Does one thing that a person, or a script gone wild, might do.
     async fn meddle(&self, task: TaskNo) -> Option<()> {
-        let total = u64::from(self.subtasks);
+        let total = lock(&self.names).len() as u64;
         let index = Index::try_from(self.world.draw(|rng| rng.below(total))).ok()?;
         match self.world.draw(|rng| rng.below(20)) {
             0 => {
@@ -181,8 +199,9 @@ impl Client {
             }
             4 => {
                 let agent = self.world.draw(|rng| rng.pick(&AGENTS).copied().unwrap_or_default().to_owned());
+                let name = self.name(index);
                 let route = move |engine: Engine, id: String| async move {
-                    engine.route_subtask(TENANT, &id, &key(index), &agent).await
+                    engine.route_subtask(TENANT, &id, &name, &agent).await
                 };
                 let _ = self.call(route).await?;
             }
@@ -193,11 +212,73 @@ impl Client {
                     let mode = if rng.per_mille(200) { Mode::Manual } else { Mode::Auto };
                     let stop = |rng: &mut super::rng::Rng| rng.per_mille(100);
                     let places = (0..self.subtasks).filter(|_| stop(rng));
-                    (mode, places.map(key).collect::<Vec<String>>())
+                    (mode, places.map(|index| self.name(index)).collect::<Vec<String>>())
                 });
                 self.execute(mode, checkpoints).await?;
             }
+            15 => self.signal(task, None).await?,
+            16 => {
+                let again = lock(&self.sent).clone();
+                self.send(again?).await?;
+            }
             _ => {}
+        }
+        Some(())
+    }
+
+    /// What the subtask is called, by its full id: keys repeat.
+    fn name(&self, index: Index) -> String {
+        lock(&self.names).get(index as usize).cloned().unwrap_or_default()
+    }
+
+    /// Says that something happened, perhaps under a name that the same is sent with again.
+    async fn signal(&self, task: TaskNo, gate: Option<&SignalGate>) -> Option<()> {
+        let unique = self.world.number();
+        let sent = self.world.draw(|rng| Sent {
+            name: match gate {
+                Some(gate) => gate.name.clone(),
+                None => rng.pick(&plans::SIGNALS).copied().unwrap_or_default().to_owned(),
+            },
+            payload: {
+                let n = if gate.is_some() { 5 } else { rng.below(6) };
+                Bytes::from(format!("{{\"n\":{n},\"unique\":{unique}}}"))
+            },
+            by: String::new(),
+            id: format!("signal-{unique}"),
+        });
+        self.world.audit(|auditor| auditor.promises().0.signalling(task, sent.payload.clone()));
+        *lock(&self.sent) = Some(sent.clone());
+        self.send(sent).await
+    }
+
+    async fn send(&self, sent: Sent) -> Option<()> {
+        let _ = self.call(move |engine, id| async move { engine.signal(TENANT, &id, sent).await }).await?;
+        Some(())
+    }
+
+    /// Somebody decides about an approval, as it was shown; in calm weather all of them.
+    async fn decide(&self, task: TaskNo, index: Index, approval: &Approval, digest: &str) -> Option<()> {
+        let calm = self.world.is_calm();
+        for person in plans::PEOPLE {
+            let (option, roles, stale, asked) = self.world.draw(|rng| {
+                let any = rng.pick(&approval.options);
+                let option = if calm { approval.options.first() } else { any };
+                let roles = if rng.per_mille(200) { vec![plans::ROLE.to_owned()] } else { Vec::new() };
+                (option.map(|option| option.name.clone()), roles, rng.per_mille(100), rng.coin())
+            });
+            if !calm && !asked {
+                continue;
+            }
+            let digest = if stale && !calm { "0".repeat(digest.len()) } else { digest.to_owned() };
+            let (by, option) = (person.to_owned(), option.unwrap_or_default());
+            let decision = Decision { by, roles, option, digest, comment: String::new() };
+            let vote = (decision.by.clone(), decision.option.clone());
+            self.world.audit(|auditor| auditor.promises().0.voting(task, index, vote, !stale || calm));
+            let name = self.name(index);
+            let decide = move |engine: Engine, id: String| async move {
+                engine.decide_subtask(TENANT, &id, &name, decision).await
+            };
+            let _ = self.call(decide).await?;
         }
         Some(())
     }
@@ -219,8 +300,9 @@ impl Client {
             self.world.audit(|auditor| auditor.promises().0.completing(task, index, output));
         }
         let final_action = !matches!(action, Action::Retry | Action::Release);
+        let name = self.name(index);
         let review = move |engine: Engine, id: String| async move {
-            engine.review(TENANT, &id, &key(index), action, String::new()).await
+            engine.review(TENANT, &id, &name, action, String::new()).await
         };
         if let Ok(state) = self.call(review).await? {
             self.world.note(|| format!("{task}/{index} was reviewed: {}", state.word()));
@@ -236,8 +318,33 @@ impl Client {
         let view = self.look(task).await?;
         for (index, subtask) in (0..).zip(&view.subtasks) {
             match subtask.row.state {
-                SubtaskState::NeedsReview => self.review(task, index, Some(Action::Retry)).await?,
-                SubtaskState::Waiting => self.review(task, index, Some(Action::Release)).await?,
+                SubtaskState::NeedsReview => {
+                    let mut retries = self.retries(index);
+                    let action = if retries > RETRIES {
+                        Action::Skip { reason: "simulated".into() }
+                    } else {
+                        Action::Retry
+                    };
+                    retries += u32::from(self.world.is_calm());
+                    lock(&self.retries).insert(index, retries);
+                    self.review(task, index, Some(action)).await?;
+                }
+                SubtaskState::Waiting if subtask.row.held => {
+                    self.review(task, index, Some(Action::Release)).await?;
+                }
+                SubtaskState::Waiting => match &view.node(index as usize).does {
+                    Does::Approval(approval) => {
+                        let digest = subtask.gate.as_ref().map(|gate| gate.digest.clone());
+                        self.decide(task, index, approval, &digest.unwrap_or_default()).await?;
+                    }
+                    Does::Signal(gate) => self.signal(task, Some(gate)).await?,
+                    Does::Work
+                    | Does::Timer(_)
+                    | Does::Group(_)
+                    | Does::Map(_)
+                    | Does::Loop(_)
+                    | Does::Round => {}
+                },
                 SubtaskState::Pending
                 | SubtaskState::Ready
                 | SubtaskState::Blocked
@@ -253,10 +360,15 @@ impl Client {
         Some(())
     }
 
+    fn retries(&self, index: Index) -> u32 {
+        lock(&self.retries).get(&index).copied().unwrap_or(0)
+    }
+
     async fn look(&self, task: TaskNo) -> Option<TaskView> {
         let bare = self.world.draw(|rng| rng.coin());
         let look = move |engine: Engine, id: String| async move { engine.task(TENANT, &id, bare).await };
         let view = self.call(look).await?.ok()?;
+        *lock(&self.names) = view.record.plan.nodes().iter().map(|node| node.id.clone()).collect();
         if !bare {
             self.world.audit(|auditor| {
                 let promises = auditor.promises().0;
@@ -305,9 +417,4 @@ impl Client {
         }
         false
     }
-}
-
-/// What `plans` calls the subtask.
-fn key(index: Index) -> String {
-    format!("s{index}")
 }

@@ -188,6 +188,7 @@ impl Auditor {
             Some(seen) if seen.plan.len() == record.task.total => Arc::clone(&seen.plan),
             Some(_) | None => look(store.plans(&[no]))?.pop().ok_or("it has no plan")?.plan,
         };
+        let grown_from = before.as_ref().map(|seen| Arc::clone(&seen.plan));
         let (old, mut events) = match before {
             Some(seen) => (Some(seen.record), seen.events),
             None => (None, Vec::new()),
@@ -201,6 +202,9 @@ impl Auditor {
         }
         if let Some(old) = &old {
             self.check_task_step(old, &record);
+        }
+        if let Some(what) = grown_wrongly(grown_from.as_deref(), &plan) {
+            self.found.push(format!("task {no}: {what}"));
         }
         let ended: BTreeSet<LeaseId> = events[known..].iter().filter_map(ended_lease).collect();
         for (index, row) in (0..).zip(&record.subtasks) {
@@ -278,9 +282,10 @@ impl Auditor {
         event: &Event,
     ) -> Result<(), String> {
         match &event.what {
-            What::Ended { index, lease, outcome: Outcome::Completed, .. } => {
+            What::Ended { index, state, lease, outcome: Outcome::Completed, .. } => {
                 let output = look(store.outputs(&[(task, *index)]))?.pop();
-                self.promises.delivered(task, *index, *lease, output.map(|output| output.body));
+                let over = *state == SubtaskState::Completed;
+                self.promises.delivered(task, *index, *lease, output.map(|output| output.body), over);
             }
             What::Ended { lease, outcome: Outcome::Failed, error, .. } => {
                 self.promises.failed(*lease, error.as_ref());
@@ -306,16 +311,16 @@ impl Auditor {
                     ));
                 }
             }
-            What::Subtask { index, state: SubtaskState::Completed, .. } => {
+            What::Subtask { index, state: SubtaskState::Completed, code, .. } => {
                 let output = look(store.outputs(&[(task, *index)]))?.pop();
-                self.promises.completed_by_hand(task, *index, output.map(|output| output.body));
+                self.promises.completed(plan, task, *index, output.map(|output| output.body), code);
             }
+            What::Voted { index, option, by, .. } => self.promises.voted(task, *index, by, option),
             What::Task { .. }
             | What::Subtask { .. }
             | What::Leased { .. }
             | What::Progress { .. }
             | What::Grown { .. }
-            | What::Voted { .. }
             | What::Signalled { .. }
             | What::Snapshot { .. } => {}
             What::Ended { outcome: Outcome::Cancelled | Outcome::Suspended, .. } => {}
@@ -345,6 +350,29 @@ impl Auditor {
             ));
         }
     }
+}
+
+/// What is wrong with what became of a plan: it only ever grows, and no two that stand beside each other share a key.
+fn grown_wrongly(before: Option<&Plan>, plan: &Plan) -> Option<String> {
+    let known = before.map_or(&[][..], Plan::nodes);
+    if known.len() == plan.nodes().len() && before.is_some() {
+        return None;
+    }
+    for (index, old) in (0..).zip(known) {
+        if plan.node(index).map(|node| format!("{node:?}")) != Some(format!("{old:?}")) {
+            return Some(format!("node {index} of its plan was {old:?}, and is {:?}", plan.node(index)));
+        }
+    }
+    let (mut keys, mut ids) = (BTreeSet::new(), BTreeSet::new());
+    for (index, node) in (0..).zip(plan.nodes()) {
+        if plan.is_current(index) && !keys.insert(&node.key) {
+            return Some(format!("its plan has two subtasks `{}`", node.key));
+        }
+        if !ids.insert(&node.id) {
+            return Some(format!("its plan has two subtasks `{}`", node.id));
+        }
+    }
+    None
 }
 
 fn ended_lease(event: &Event) -> Option<LeaseId> {

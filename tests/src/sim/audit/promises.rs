@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use downbeat_core::{
     command::Verdict,
+    draft::{Does, Then},
     event::AttemptError,
     id::{Index, LeaseAt, LeaseId, TaskNo, TenantNo},
+    plan::Plan,
     subtask::{Outcome, SubtaskState},
     task::TaskStatus,
 };
@@ -48,6 +50,12 @@ pub struct Promises {
     accepted: BTreeSet<LeaseId>,
     /// Outputs that a person was about to give.
     by_hand: BTreeMap<(TaskNo, Index), Vec<Bytes>>,
+    /// Signals that were sent, and those that a gate has taken.
+    signals: BTreeSet<(TaskNo, Bytes)>,
+    taken: BTreeMap<(TaskNo, Bytes), Index>,
+    /// Votes that were given on what was shown; and those that count, by person.
+    votes: BTreeSet<(TaskNo, Index, String, String)>,
+    counted: BTreeMap<(TaskNo, Index), BTreeMap<String, String>>,
     tasks: BTreeMap<(TenantNo, String), TaskNo>,
     cancelled: BTreeSet<TaskNo>,
     decided: BTreeMap<(TaskNo, Index), SubtaskState>,
@@ -65,8 +73,15 @@ impl Promises {
         self.offers.entry(lease).or_default().push(offer);
     }
 
-    /// A result counts, says the database.
-    pub(super) fn delivered(&mut self, task: TaskNo, index: Index, lease: LeaseId, output: Option<Bytes>) {
+    /// A result counts, says the database. `over`: so the subtask is completed; else its children come first.
+    pub(super) fn delivered(
+        &mut self,
+        task: TaskNo,
+        index: Index,
+        lease: LeaseId,
+        output: Option<Bytes>,
+        over: bool,
+    ) {
         let offered = Offer::Completed(output.clone().unwrap_or_default());
         if !self.offers.get(&lease).is_some_and(|offers| offers.contains(&offered)) {
             self.found.push(format!(
@@ -74,7 +89,13 @@ impl Promises {
                 self.offers.get(&lease)
             ));
         }
-        if let Some(before) = self.delivered.insert((task, index), Delivered { lease: Some(lease), output }) {
+        if over {
+            self.complete(task, index, Some(lease), output);
+        }
+    }
+
+    fn complete(&mut self, task: TaskNo, index: Index, lease: Option<LeaseId>, output: Option<Bytes>) {
+        if let Some(before) = self.delivered.insert((task, index), Delivered { lease, output }) {
             self.found.push(format!("{task}/{index}: completed twice, first under {:?}", before.lease));
         }
     }
@@ -87,16 +108,102 @@ impl Promises {
         }
     }
 
-    /// A person's output counts, says the database.
-    pub(super) fn completed_by_hand(&mut self, task: TaskNo, index: Index, output: Option<Bytes>) {
+    /// It was completed without a worker, says the database: by a person, or because of what it does.
+    pub(super) fn completed(
+        &mut self,
+        plan: &Plan,
+        task: TaskNo,
+        index: Index,
+        output: Option<Bytes>,
+        code: &str,
+    ) {
         let body = output.clone().unwrap_or_default();
-        if !self.by_hand.get(&(task, index)).is_some_and(|asked| asked.contains(&body)) {
-            self.found
-                .push(format!("{task}/{index}: completed by hand with {body:?}, which nobody asked for"));
+        let by_hand = self.by_hand.get(&(task, index)).is_some_and(|asked| asked.contains(&body));
+        if !by_hand && let Err(why) = self.check_completed(plan, task, index, &body, code) {
+            self.found.push(format!("{task}/{index}: completed with {body:?}: {why}"));
         }
-        if self.delivered.insert((task, index), Delivered { lease: None, output }).is_some() {
-            self.found.push(format!("{task}/{index}: completed twice, the second time by hand"));
+        self.complete(task, index, None, output);
+    }
+
+    fn check_completed(
+        &mut self,
+        plan: &Plan,
+        task: TaskNo,
+        index: Index,
+        body: &Bytes,
+        code: &str,
+    ) -> std::result::Result<(), String> {
+        let node = plan.node(index).ok_or("no plan has it")?;
+        if code == "RESTORED" {
+            let before = std::iter::successors(node.replaces, |at| plan.node(*at)?.replaces);
+            let mut outputs = before.filter_map(|at| self.delivered.get(&(task, at)));
+            let known = outputs.any(|old| old.output.clone().unwrap_or_default() == *body);
+            return known.then_some(()).ok_or("nothing before it delivered that".into());
         }
+        let parts =
+            || plan.children(index).map(|child| (plan.local_key(child).to_owned(), self.text(task, child)));
+        let expected = match &node.does {
+            Does::Work => return Err("nobody asked for it".into()),
+            Does::Timer(_) => String::new(),
+            Does::Signal(_) => {
+                if !self.signals.contains(&(task, body.clone())) {
+                    return Err("nobody sent such a signal".into());
+                }
+                let first = self.taken.insert((task, body.clone()), index);
+                return first.map_or(Ok(()), |first| Err(format!("{first} took that signal before")));
+            }
+            Does::Approval(approval) => {
+                let expired = code == "EXPIRED";
+                let chosen: serde_json::Value = serde_json::from_slice(body).map_err(|e| e.to_string())?;
+                let option = chosen["option"].as_str().unwrap_or_default();
+                let counted = self.counted.get(&(task, index)).into_iter().flatten();
+                let votes = counted.filter(|(_, chosen)| *chosen == option).count();
+                let completes =
+                    approval.options.iter().any(|known| known.name == option && known.then == Then::Complete);
+                let enough = expired || votes >= approval.quorum as usize;
+                return (completes && enough).then_some(()).ok_or(format!("{votes} votes for `{option}`"));
+            }
+            Does::Group(_) | Does::Round => {
+                let parts: Vec<String> = parts().map(|(key, body)| format!("\"{key}\":{body}")).collect();
+                format!("{{{}}}", parts.join(","))
+            }
+            Does::Map(_) => {
+                let by_place: BTreeMap<Option<u32>, String> = plan
+                    .children(index)
+                    .map(|child| (plan.node(child).and_then(|node| node.nth), self.text(task, child)))
+                    .collect();
+                format!("[{}]", by_place.into_values().collect::<Vec<_>>().join(","))
+            }
+            Does::Loop(_) => parts().last().map(|(_, body)| body).unwrap_or_default(),
+        };
+        (expected.as_bytes() == body).then_some(()).ok_or(format!("its parts make {expected}"))
+    }
+
+    /// What it delivered, as it stands in the output of its group.
+    fn text(&self, task: TaskNo, index: Index) -> String {
+        let output = self.delivered.get(&(task, index)).and_then(|delivered| delivered.output.as_ref());
+        let text = output.map(|body| String::from_utf8_lossy(body).into_owned()).unwrap_or_default();
+        if text.is_empty() { "null".to_owned() } else { text }
+    }
+
+    /// A vote counts, says the database.
+    pub(super) fn voted(&mut self, task: TaskNo, index: Index, by: &str, option: &str) {
+        if !self.votes.contains(&(task, index, by.to_owned(), option.to_owned())) {
+            self.found.push(format!("{task}/{index}: `{by}` never chose `{option}` on what was shown"));
+        }
+        self.counted.entry((task, index)).or_default().insert(by.to_owned(), option.to_owned());
+    }
+
+    /// A person is about to vote. `shown`: on what the approval is about.
+    pub fn voting(&mut self, task: TaskNo, index: Index, (by, option): (String, String), shown: bool) {
+        if shown {
+            self.votes.insert((task, index, by, option));
+        }
+    }
+
+    /// A client is about to send a signal.
+    pub fn signalling(&mut self, task: TaskNo, payload: Bytes) {
+        self.signals.insert((task, payload));
     }
 
     /// A worker is told what became of its result. `own`: it held the lease once.
@@ -118,8 +225,9 @@ impl Promises {
         match (verdict, offer) {
             (Verdict::Accepted | Verdict::Duplicate, Offer::Completed(_)) => {
                 let row = known.subtask(task, index);
+                let parent = known.plan(task).is_some_and(|plan| !plan.descendants(index).is_empty());
                 let holds = row.is_some_and(|r| r.state == SubtaskState::Completed && r.lease == Some(lease));
-                if !holds || outcome != Some(Outcome::Completed) {
+                if !holds && !parent || outcome != Some(Outcome::Completed) {
                     say("it did not count");
                 }
             }
@@ -175,6 +283,8 @@ impl Promises {
             let said = match got.state() {
                 v1::SubtaskState::Completed => Some(SubtaskState::Completed),
                 v1::SubtaskState::Skipped => Some(SubtaskState::Skipped),
+                v1::SubtaskState::Failed => Some(SubtaskState::Failed),
+                v1::SubtaskState::Cancelled => Some(SubtaskState::Cancelled),
                 _ => None,
             };
             // Nothing may be kept as nothing, or not at all.

@@ -180,7 +180,10 @@ fn result(world: &World, at: LeaseAt) -> Outcome {
     let output = if world.draw(|rng| rng.per_mille(100)) {
         Bytes::new()
     } else {
-        Bytes::from(format!("{{\"lease\":{},\"index\":{}}}", at.lease, at.index))
+        let (items, ok) = world.draw(|rng| (rng.below(4), rng.coin()));
+        let items: Vec<u64> = (0..items).collect();
+        let LeaseAt { index, lease, .. } = at;
+        Bytes::from(format!("{{\"lease\":{lease},\"index\":{index},\"items\":{items:?},\"ok\":{ok}}}"))
     };
     Outcome::Completed(v1::Completed { output, artifacts: Vec::new() })
 }
