@@ -29,7 +29,12 @@ use crate::{
 pub fn apply(rows: &mut Rows, frame: &mut Frame<'_>, command: &Command) -> Result<Reply, Reject> {
     let reply = dispatch(rows, frame, command)?;
     decide::work_off(rows, frame);
-    if let Some(task) = task_of(command) {
+    // A new task may have ended already, where nothing of it needs anybody.
+    let created = match reply {
+        Reply::Submitted { task, existed: false, .. } => Some(task),
+        _ => None,
+    };
+    if let Some(task) = task_of(command).or(created) {
         flow::settle(rows, frame, task);
     }
     Ok(match (reply, task_of(command).and_then(|task| rows.task(task))) {
@@ -41,6 +46,10 @@ pub fn apply(rows: &mut Rows, frame: &mut Frame<'_>, command: &Command) -> Resul
                 _ => None,
             };
             Reply::State(now.unwrap_or(state))
+        }
+        (Reply::Submitted { task, status, existed }, None) => {
+            let status = rows.task(task).map_or(status, |head| head.status);
+            Reply::Submitted { task, status, existed }
         }
         (reply, _) => reply,
     })
