@@ -174,7 +174,12 @@ impl Promises {
                     .collect();
                 format!("[{}]", by_place.into_values().collect::<Vec<_>>().join(","))
             }
-            Does::Loop(_) => parts().last().map(|(_, body)| body).unwrap_or_default(),
+            Does::Loop(_) => {
+                let round = plan.children(index).next_back();
+                let last = round.and_then(|round| self.delivered.get(&(task, round)));
+                let output = last.and_then(|delivered| delivered.output.as_deref());
+                output.map(|body| String::from_utf8_lossy(body).into_owned()).unwrap_or_default()
+            }
         };
         (expected.as_bytes() == body).then_some(()).ok_or(format!("its parts make {expected}"))
     }
