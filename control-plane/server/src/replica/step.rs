@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use downbeat_core::{
     apply::apply,
-    command::{Command, Reply},
+    command::{Command, Reply, Verdict},
     effect::{Effect, Queued},
     event::{Event, What},
     id::{Index, RouteNo, TaskNo},
@@ -238,7 +238,11 @@ fn written(changes: Changes) -> (Vec<History>, BTreeMap<TaskNo, Created>) {
 
 /// What is durable now is what the next briefs will ask for.
 fn learn(docs: &Docs, commands: &[Command], replies: &[Result<Reply, Failure>], changes: &Changes) {
+    let mut finished = BTreeSet::new();
     for (command, reply) in commands.iter().zip(replies) {
+        if let (Command::Finish { at, .. }, Ok(Reply::Verdict(Verdict::Accepted))) = (command, reply) {
+            finished.insert((at.task, at.index));
+        }
         if let (Command::Submit(submit), Ok(Reply::Submitted { task, existed: false, .. })) = (command, reply)
         {
             docs.learn_plan(PlanRecord {
@@ -258,13 +262,17 @@ fn learn(docs: &Docs, commands: &[Command], replies: &[Result<Reply, Failure>], 
         delivered.insert((output.task, output.index));
         docs.learn_output(output.task, output.index, output.body.clone(), output.artifacts.clone());
     }
-    // What is completed and has no output delivered null.
+    // What is completed and has no output delivered null, unless it delivered before its children ended.
     for History { task, events, .. } in &changes.history {
         for event in events {
-            if let What::Ended { index, state: SubtaskState::Completed, .. }
-            | What::Subtask { index, state: SubtaskState::Completed, .. } = event.what
-                && !delivered.contains(&(*task, index))
-            {
+            let (index, now) = match event.what {
+                What::Ended { index, state: SubtaskState::Completed, .. } => {
+                    (index, finished.contains(&(*task, index)))
+                }
+                What::Subtask { index, state: SubtaskState::Completed, .. } => (index, true),
+                _ => continue,
+            };
+            if now && !delivered.contains(&(*task, index)) {
                 docs.learn_output(*task, index, Bytes::new(), Vec::new());
             }
         }
