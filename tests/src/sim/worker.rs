@@ -186,7 +186,7 @@ impl Worker {
                 cancel.leases.iter().map(lease_at).for_each(|at| self.cancel(at))
             }
             Some(ToWorker::Drain(_)) => self.draining = true,
-            Some(ToWorker::SpawnAck(_)) => self.world.fail("nobody asked for children"),
+            Some(ToWorker::SpawnAck(ack)) => self.spawned(&ack),
             Some(ToWorker::Welcome(_)) => self.world.fail("a second welcome came"),
             None => self.world.fail("an empty message came"),
         }
@@ -201,6 +201,24 @@ impl Worker {
             attempt.acked = false;
         } else if self.waiting.len() < self.declaration.slots as usize {
             self.waiting.push_back((at, brief));
+        }
+    }
+
+    fn spawned(&mut self, ack: &v1::SpawnAck) {
+        use v1::result_ack::Verdict as Wire;
+        let Some(at) = ack.lease.as_ref().map(lease_at) else {
+            return self.world.fail("children were answered without a lease");
+        };
+        self.world.note(|| format!("worker {}: children of {} are {ack:?}", self.place, at.lease));
+        self.world.audit(|auditor| {
+            let (promises, known) = auditor.promises();
+            promises.spawned(&known, at, ack);
+        });
+        match (ack.verdict(), self.attempts.get_mut(&at.lease)) {
+            (Wire::Accepted | Wire::Refused, Some(attempt)) => attempt.children_answered(),
+            (Wire::Stale, Some(attempt)) if attempt.is_running() => drop(self.attempts.remove(&at.lease)),
+            (Wire::Accepted | Wire::Refused | Wire::Stale, _) => {}
+            (Wire::Duplicate | Wire::Unspecified, _) => self.world.fail(format!("children got {ack:?}")),
         }
     }
 
@@ -320,6 +338,15 @@ impl Worker {
             if let Some(message) = attempt.progress(now) {
                 let lease = Some(lease_ref(attempt.at));
                 messages.push(FromWorker::Progress(v1::Progress { lease, message, fraction: 0.0 }));
+            }
+            if let Some(children) = attempt.take_children() {
+                let lease = Some(lease_ref(attempt.at));
+                self.world.audit(|auditor| auditor.promises().0.spawning(attempt.at, &children));
+                let spawn = v1::Spawn { lease, request: self.world.number(), children };
+                if self.world.strikes(|_| self.world.settings.habits.doubles) {
+                    messages.push(FromWorker::Spawn(spawn.clone()));
+                }
+                messages.push(FromWorker::Spawn(spawn));
             }
             if let Some(result) = attempt.take_result() {
                 let offer = Offer::from(&result);

@@ -203,6 +203,8 @@ impl Auditor {
         if let Some(old) = &old {
             self.check_task_step(old, &record);
         }
+        let known_nodes = grown_from.as_ref().map_or(0, |plan| plan.len());
+        self.promises.grown(no, &plan, known_nodes);
         if let Some(what) = grown_wrongly(grown_from.as_deref(), &plan) {
             self.found.push(format!("task {no}: {what}"));
         }

@@ -56,6 +56,10 @@ pub struct Promises {
     /// Votes that were given on what was shown; and those that count, by person.
     votes: BTreeSet<(TaskNo, Index, String, String)>,
     counted: BTreeMap<(TaskNo, Index), BTreeMap<String, String>>,
+    /// Children that the holder of a lease sent, by parent and key.
+    spawned: BTreeSet<(TaskNo, Index, String)>,
+    /// Full ids of children whose worker was told that they are there, with their parents and keys.
+    children: BTreeMap<(TaskNo, Index, String), String>,
     tasks: BTreeMap<(TenantNo, String), TaskNo>,
     cancelled: BTreeSet<TaskNo>,
     decided: BTreeMap<(TaskNo, Index), SubtaskState>,
@@ -206,6 +210,59 @@ impl Promises {
         }
     }
 
+    /// The holder of a lease adds children.
+    pub fn spawning(&mut self, at: LeaseAt, children: &[v1::PlannedSubtask]) {
+        let keys = children.iter().map(|child| (at.task, at.index, child.key.clone()));
+        self.spawned.extend(keys);
+    }
+
+    /// A worker is told what became of the children that it sent.
+    pub fn spawned(&mut self, known: &Known<'_>, at: LeaseAt, ack: &v1::SpawnAck) {
+        let LeaseAt { task, index, lease } = at;
+        let Some(plan) = known.plan(task) else { return };
+        if ack.verdict() == v1::result_ack::Verdict::Stale
+            && known.subtask(task, index).is_some_and(|row| row.lease == Some(lease) && row.session.is_some())
+        {
+            self.found.push(format!("{task}/{index}: children under the current lease {lease} are stale"));
+        }
+        for id in &ack.subtask_ids {
+            let place = plan.find(id).filter(|child| plan.node(*child).is_some_and(|node| node.id == *id));
+            let Some(child) =
+                place.filter(|child| plan.node(*child).and_then(|node| node.parent) == Some(index))
+            else {
+                self.found.push(format!("{task}/{index}: it was told of a child `{id}`, which no plan has"));
+                continue;
+            };
+            let key = plan.local_key(child).to_owned();
+            let before = self.children.insert((task, index, key), id.clone());
+            if before.as_ref().is_some_and(|before| before != id) {
+                self.found.push(format!("{task}/{index}: a child was {before:?}, and is `{id}`"));
+            }
+        }
+    }
+
+    /// Nodes were added to a plan, says the database: those that belong to a worker's subtask were sent by a worker,
+    /// once each.
+    pub(super) fn grown(&mut self, task: TaskNo, plan: &Plan, from: Index) {
+        for index in from..plan.len() {
+            let Some((node, parent)) = plan.node(index).and_then(|node| Some((node, node.parent?))) else {
+                continue;
+            };
+            if !plan.node(parent).is_some_and(|parent| parent.does.is_work()) {
+                continue;
+            }
+            let key = plan.local_key(index).to_owned();
+            let twins =
+                plan.nodes().iter().filter(|twin| twin.parent == Some(parent) && twin.key == node.key);
+            if twins.count() > 1 {
+                self.found.push(format!("{task}/{parent} has the child `{key}` twice"));
+            }
+            if !self.spawned.contains(&(task, parent, key)) {
+                self.found.push(format!("{task}/{parent} has the child `{}`, which nobody sent", node.key));
+            }
+        }
+    }
+
     /// A client is about to send a signal.
     pub fn signalling(&mut self, task: TaskNo, payload: Bytes) {
         self.signals.insert((task, payload));
@@ -281,6 +338,15 @@ impl Promises {
         let expected: Vec<&str> = nodes.map(|node| &*node.id).collect();
         if got != expected {
             self.found.push(format!("{task}/{index} was handed {got:?}, and depends on {expected:?}"));
+        }
+        let plan = known.plan(task).into_iter();
+        let children = plan.flat_map(|plan| plan.children(index).filter_map(|child| plan.node(child)));
+        let (got, expected): (Vec<&str>, Vec<&str>) = (
+            brief.children.iter().map(|child| &*child.subtask_id).collect(),
+            children.map(|child| &*child.id).collect(),
+        );
+        if got != expected && known.subtask(task, index).is_some_and(|row| row.lease == Some(lease)) {
+            self.found.push(format!("{task}/{index} was handed the children {got:?}, and has {expected:?}"));
         }
         for (dependency, got) in node.depends_on.iter().zip(&brief.dependencies) {
             let delivered = self.delivered.get(&(task, *dependency));

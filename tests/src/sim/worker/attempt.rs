@@ -7,7 +7,12 @@ use downbeat_core::{id::LeaseAt, session::WorkerDeclaration};
 use downbeat_proto::v1::{self, result::Outcome};
 use tokio::time::Instant;
 
-use crate::sim::{World, audit::Offer};
+use crate::sim::{World, audit::Offer, cluster::AGENTS};
+
+/// Levels of keys below which no further children are added.
+const DEPTH_MAX: usize = 3;
+/// One subtask in so many adds children.
+const SPAWNER_EVERY: u64 = 6;
 
 /// Once it is calm, agents are quick.
 const CALM_WORK_MS: u64 = 500;
@@ -24,6 +29,8 @@ pub(super) enum Stage {
     Stopping {
         until: Instant,
     },
+    /// Its children are sent; the result comes after their acknowledgement.
+    Spawning,
     /// The result waits for its acknowledgement.
     Finished,
     Stopped,
@@ -43,6 +50,9 @@ pub(super) struct Attempt {
     ack_at: Instant,
     progress_every: Option<Duration>,
     progress_at: Instant,
+    /// What it adds before it ends; and whether it waits until that is acknowledged.
+    children: Vec<v1::PlannedSubtask>,
+    patient: bool,
     result: Outcome,
 }
 
@@ -75,6 +85,14 @@ impl Attempt {
         } else {
             0
         };
+        let (children, result) = match children(world, at, brief) {
+            children if children.is_empty() => (children, result(world, at)),
+            children if world.draw(|rng| rng.per_mille(600)) => {
+                (children, Outcome::Suspended(v1::Suspended {}))
+            }
+            children => (children, result(world, at)),
+        };
+        let patient = matches!(result, Outcome::Suspended(_)) || world.draw(|rng| rng.per_mille(700));
         Attempt {
             at,
             stage,
@@ -86,26 +104,55 @@ impl Attempt {
             // One that hangs is silent too.
             progress_every: silence_ms.filter(|_| !hangs).map(|ms| Duration::from_millis(ms / 3)),
             progress_at: now,
-            result: result(world, at),
+            children,
+            patient,
+            result,
         }
     }
 
     pub(super) fn is_running(&self) -> bool {
-        matches!(self.stage, Stage::Running { .. } | Stage::Forgetting { .. } | Stage::Stopping { .. })
+        match self.stage {
+            Stage::Running { .. } | Stage::Forgetting { .. } | Stage::Stopping { .. } | Stage::Spawning => {
+                true
+            }
+            Stage::Finished | Stage::Stopped | Stage::Forgotten => false,
+        }
     }
 
     /// What time has done to it.
     pub(super) fn advance(&mut self, now: Instant) {
         match self.stage {
-            Stage::Running { until: Some(until) } if until <= now => self.stage = Stage::Finished,
+            Stage::Running { until: Some(until) } if until <= now => {
+                self.stage = if self.children.is_empty() { Stage::Finished } else { Stage::Spawning };
+            }
             Stage::Stopping { until } if until <= now => self.stage = Stage::Stopped,
             Stage::Forgetting { at } if at <= now => self.stage = Stage::Forgotten,
             Stage::Running { .. }
             | Stage::Stopping { .. }
             | Stage::Forgetting { .. }
+            | Stage::Spawning
             | Stage::Finished
             | Stage::Stopped
             | Stage::Forgotten => {}
+        }
+    }
+
+    /// The children, if they have to be sent on this stream. Whoever sends them admits the lease.
+    pub(super) fn take_children(&mut self) -> Option<Vec<v1::PlannedSubtask>> {
+        if !matches!(self.stage, Stage::Spawning) || self.sent {
+            return None;
+        }
+        (self.sent, self.acked, self.admitted) = (true, true, true);
+        if !self.patient {
+            (self.stage, self.sent) = (Stage::Finished, false);
+        }
+        Some(self.children.clone())
+    }
+
+    /// Its children were added, or it was told that they cannot be: the result is next.
+    pub(super) fn children_answered(&mut self) {
+        if matches!(self.stage, Stage::Spawning) {
+            (self.stage, self.sent) = (Stage::Finished, false);
         }
     }
 
@@ -159,13 +206,42 @@ impl Attempt {
             Stage::Running { until } => until,
             Stage::Stopping { until } => Some(until),
             Stage::Forgetting { at } => Some(at),
-            Stage::Finished | Stage::Stopped | Stage::Forgotten => None,
+            Stage::Spawning | Stage::Finished | Stage::Stopped | Stage::Forgotten => None,
         };
         let ack = (!self.acked).then_some(self.ack_at);
         let progress =
             self.progress_every.filter(|_| self.acked && self.is_running()).map(|_| self.progress_at);
         [end, ack, progress].into_iter().flatten().min()
     }
+}
+
+/// What the agent adds to its subtask: the same in each attempt, though the first ones may not get to all of it.
+fn children(world: &World, at: LeaseAt, brief: &v1::Brief) -> Vec<v1::PlannedSubtask> {
+    let chosen = u64::try_from(at.task.0).unwrap_or(0) / 4_096 + u64::from(at.index);
+    if !chosen.is_multiple_of(SPAWNER_EVERY) || brief.key.matches('.').count() >= DEPTH_MAX {
+        return Vec::new();
+    }
+    let again = !brief.children.is_empty();
+    if again && (world.is_calm() || world.draw(|rng| rng.coin())) {
+        return Vec::new();
+    }
+    let all = at.index % 3 + 1;
+    let now = world.draw(|rng| if rng.coin() { u64::from(all) } else { rng.between(1, all.into()) });
+    let agents = AGENTS.iter().cycle().skip(at.index as usize);
+    let child = |(i, agent): (u64, &&str)| {
+        let timer = i == 2;
+        v1::PlannedSubtask {
+            key: format!("c{i}"),
+            agent: if timer { String::new() } else { (*agent).to_owned() },
+            depends_on: (i == 1).then(|| "c0".to_owned()).into_iter().collect(),
+            does: timer.then(|| {
+                let at = Some(v1::timer::At::Seconds(1));
+                v1::planned_subtask::Does::Timer(v1::Timer { at })
+            }),
+            ..v1::PlannedSubtask::default()
+        }
+    };
+    (0..now).zip(agents).map(child).collect()
 }
 
 /// What the agent will deliver: an output that nobody else would.
