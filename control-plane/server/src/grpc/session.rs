@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use downbeat_core::{
     command::{self, Command, Reply},
-    draft::Draft,
+    draft::{Draft, RunIf},
     effect::Assignment,
     id::{Index, LeaseAt, LeaseId, SessionNo, TaskNo, TenantNo},
     limits,
@@ -28,7 +28,6 @@ use tonic::Status;
 
 use crate::{
     committer::{Connect, Input, ToWorker},
-    docs::Delivered,
     engine::Engine,
     failure::Failure,
     replica::Held,
@@ -441,10 +440,11 @@ async fn brief(engine: &Engine, assignment: &Assignment) -> Result<v1::Brief, Fa
     let (plan, mut room) = (&record.plan, BRIEF_OUTPUT_BYTES);
     let of: Vec<(Index, &str)> =
         node.depends_on.iter().map(|&on| (on, plan.name_for(at.index, on))).collect();
-    let dependencies = handed(engine, &record, at.task, &of, &mut room).await?;
+    let succeeded = node.run_if == RunIf::AllSucceeded;
+    let dependencies = handed(engine, &record, at.task, &of, succeeded, &mut room).await?;
     let of: Vec<(Index, &str)> =
         plan.children(at.index).map(|child| (child, plan.local_key(child))).collect();
-    let children = handed(engine, &record, at.task, &of, &mut room).await?;
+    let children = handed(engine, &record, at.task, &of, false, &mut room).await?;
     Ok(v1::Brief {
         lease: Some(wire::session::lease_ref(at)),
         task_id: record.id.clone(),
@@ -465,12 +465,14 @@ async fn brief(engine: &Engine, assignment: &Assignment) -> Result<v1::Brief, Fa
     })
 }
 
-/// What others delivered, each under the name that the reader has for it, as far as there is room.
+/// What others delivered, each under the name that the reader has for it, as far as there is room. `succeeded`: none of
+/// them can have failed.
 async fn handed(
     engine: &Engine,
     record: &PlanRecord,
     task: TaskNo,
     of: &[(Index, &str)],
+    succeeded: bool,
     room: &mut usize,
 ) -> Result<Vec<v1::Dependency>, Failure> {
     if of.is_empty() {
@@ -478,15 +480,17 @@ async fn handed(
     }
     let indexes: Vec<Index> = of.iter().map(|(index, _)| *index).collect();
     let delivered = engine.docs.outputs(&*engine.store, task, &indexes).await?;
-    let states = states(engine, task, &indexes, &delivered).await?;
+    let known = succeeded && delivered.iter().all(Option::is_some);
+    let states = if known { BTreeMap::new() } else { states(engine, task, &indexes).await? };
     let mut handed = Vec::with_capacity(of.len());
     for ((index, name), output) in of.iter().zip(delivered) {
         let Some(node) = record.plan.node(*index) else { continue };
-        let output = output.unwrap_or_default();
+        let state = states.get(index).copied().unwrap_or(SubtaskState::Completed);
+        // What delivered and then failed with its children has no output.
+        let output = output.filter(|_| state == SubtaskState::Completed).unwrap_or_default();
         let bytes = output.body.len();
         let omitted = bytes > *room;
         *room -= if omitted { 0 } else { bytes };
-        let state = states.get(index).copied().unwrap_or(SubtaskState::Completed);
         handed.push(v1::Dependency {
             key: (*name).to_owned(),
             subtask_id: node.id.clone(),
@@ -504,16 +508,12 @@ fn text(json: &serde_json::value::RawValue) -> Bytes {
     Bytes::copy_from_slice(json.get().as_bytes())
 }
 
-/// How those ended that delivered nothing. Those that did were completed; only for others the rows have to be asked.
+/// How they ended. Only those whose success is certain need not be asked about.
 async fn states(
     engine: &Engine,
     task: TaskNo,
     indexes: &[Index],
-    delivered: &[Option<Delivered>],
 ) -> Result<BTreeMap<Index, SubtaskState>, Failure> {
-    if delivered.iter().all(Option::is_some) {
-        return Ok(BTreeMap::new());
-    }
     let Some(record) = engine.store.task(task).await? else { return Ok(BTreeMap::new()) };
     let state = |&index: &Index| Some((index, record.subtasks.get(index as usize)?.state));
     Ok(indexes.iter().filter_map(state).collect())
