@@ -93,12 +93,24 @@ impl Past {
             Some(Node {
                 id: String::new(),
                 depends_on: node.depends_on.iter().filter_map(|on| places.get(on).copied()).collect(),
+                compensates: node.compensates.and_then(|on| places.get(&on).copied()),
                 replaces: None,
                 ..node.clone()
             })
         });
-        let done = self.tops.iter().filter(|(_, completed)| *completed).map(|(old, _)| (places[old], *old));
+        let done = self.done(plan).into_iter().map(|old| (places[&old], old));
         Fork { nodes: nodes.collect(), done: done.collect() }
+    }
+
+    /// What was completed and need not run again: what does takes along all that depends on it.
+    fn done(&self, plan: &Plan) -> BTreeSet<Index> {
+        let of = |completed: bool| self.tops.iter().filter(move |top| top.1 == completed).map(|top| top.0);
+        let mut done: BTreeSet<Index> = of(true).collect();
+        let mut again: Vec<Index> = of(false).collect();
+        while let Some(index) = again.pop() {
+            again.extend(plan.dependents(index).iter().filter(|dependent| done.remove(dependent)));
+        }
+        done
     }
 }
 
@@ -175,6 +187,12 @@ mod tests {
                 Restoration { from: from.into_iter().collect(), restored: restored.into_iter().collect() };
             assert_eq!(Past::at(&plan, &history(), number).restoration(&plan), expected, "at {number}");
         }
+    }
+
+    #[test]
+    fn a_fork_runs_again_what_depends_on_something_that_does() {
+        let fork = Past::at(&plan(), &[completed(1, 0), completed(2, 2)], 2).fork(&plan());
+        assert_eq!(fork.done, BTreeMap::from([(0, 0)]));
     }
 
     #[test]
