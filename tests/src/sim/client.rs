@@ -9,18 +9,20 @@ use bytes::Bytes;
 use downbeat_core::{
     check,
     command::{Action, Decision, Sent},
-    draft::{Approval, Does, Draft, SignalGate},
+    draft::{Approval, Does, Draft, SignalGate, Timer},
     id::{Index, TaskNo},
     reject::Reject,
     subtask::SubtaskState,
     task::{Mode, Priority, TaskStatus},
 };
 use downbeat_server::{
-    engine::{Engine, Submission},
+    engine::{Engine, Point, RerunRequest, Submission},
     failure::Failure,
     follow::Follower,
     view::TaskView,
 };
+use futures::future::BoxFuture;
+use serde_json::value::RawValue;
 
 use super::{
     World,
@@ -32,6 +34,8 @@ use super::{
 
 /// In calm weather, what is in review is tried again so often; then it is skipped.
 const RETRIES: u32 = 2;
+/// What may follow of one task: it runs again, goes back, or another one goes on from it.
+const REPEATS: u32 = 4;
 
 /// A client with one task.
 pub struct Client {
@@ -47,6 +51,10 @@ pub struct Client {
     retries: Mutex<BTreeMap<Index, u32>>,
     /// The newest signal, to send it again.
     sent: Mutex<Option<Sent>>,
+    /// How often something was to run again.
+    repeats: Mutex<u32>,
+    /// Its task goes on from another one.
+    forked: bool,
 }
 
 impl Client {
@@ -60,19 +68,8 @@ impl Client {
             let priority = rng.pick(&Priority::ALL).copied().unwrap_or_default();
             let mut digest = [0; 32];
             digest[..8].copy_from_slice(&rng.number().to_be_bytes());
-            Submission {
-                tenant: TENANT,
-                id: format!("task-{place}"),
-                digest,
-                title: format!("task {place}"),
-                description: String::new(),
-                priority,
-                metadata: Bytes::from_static(b"{}"),
-                deadline,
-                due_at: None,
-                plan: Some(drafts),
-                execute: rng.coin(),
-            }
+            let request = Client::request(&format!("task-{place}"), drafts);
+            Submission { digest, priority, deadline, execute: rng.coin(), ..request }
         });
         let drafts = request.plan.as_deref().unwrap_or_default();
         let subtasks = Index::try_from(drafts.len()).unwrap_or(Index::MAX);
@@ -80,8 +77,53 @@ impl Client {
             world.fail(format!("the simulation made a bad plan: {violations:?}"));
         }
         let follows = world.draw(|rng| rng.per_mille(100));
-        let (names, retries, sent) = Default::default();
-        Client { world, cluster, request, subtasks, follows, names, retries, sent }
+        Client { follows, ..Client::of(cluster, request, subtasks) }
+    }
+
+    fn of(cluster: Arc<Cluster>, request: Submission, subtasks: Index) -> Client {
+        Client {
+            world: Arc::clone(&cluster.world),
+            cluster,
+            request,
+            subtasks,
+            follows: false,
+            names: Mutex::default(),
+            retries: Mutex::default(),
+            sent: Mutex::default(),
+            repeats: Mutex::default(),
+            forked: false,
+        }
+    }
+
+    /// Submits what waits for people, a signal and a time, and leaves it at that.
+    pub async fn park(cluster: Arc<Cluster>) {
+        let parked = |key: &str, does| Draft { key: key.to_owned(), does, ..Draft::default() };
+        let drafts = vec![
+            parked("approval", Does::Approval(plans::patient_approval())),
+            parked(
+                "signal",
+                Does::Signal(SignalGate { name: "go".into(), matches: None, timeout_seconds: None }),
+            ),
+            parked("timer", Does::Timer(Timer::Seconds(100_000))),
+        ];
+        let client = Client::of(cluster, Client::request("parked", drafts), 3);
+        client.submit().await;
+    }
+
+    fn request(id: &str, drafts: Vec<Draft>) -> Submission {
+        Submission {
+            tenant: TENANT,
+            id: id.to_owned(),
+            digest: [3; 32],
+            title: id.to_owned(),
+            description: String::new(),
+            priority: Priority::default(),
+            metadata: Bytes::from_static(b"{}"),
+            deadline: None,
+            due_at: None,
+            plan: Some(drafts),
+            execute: true,
+        }
     }
 
     /// From the first submit until the task is final.
@@ -107,9 +149,113 @@ impl Client {
             self.world.pause(20, 4_000).await;
             self.meddle(task).await;
         }
-        while !self.settle(task).await {
-            self.world.pause(100, 1_000).await;
+        loop {
+            while !self.settle(task).await {
+                self.world.pause(100, 1_000).await;
+            }
+            if !self.world.draw(|rng| rng.per_mille(200)) || *lock(&self.repeats) >= REPEATS {
+                return;
+            }
+            let index = self.draw_index();
+            self.rerun(task, index).await;
         }
+    }
+
+    fn draw_index(&self) -> Index {
+        let total = lock(&self.names).len() as u64;
+        Index::try_from(self.world.draw(|rng| rng.below(total))).unwrap_or(0)
+    }
+
+    /// Counts up; `None`: enough has been repeated.
+    fn repeat(&self, task: TaskNo) -> Option<u32> {
+        let mut repeats = lock(&self.repeats);
+        let more = (*repeats < REPEATS).then_some(*repeats);
+        *repeats += 1;
+        self.world.audit(|auditor| auditor.promises().0.repeating(task));
+        more
+    }
+
+    /// Something is to run again, perhaps with another input.
+    async fn rerun(&self, task: TaskNo, index: Index) -> Option<()> {
+        self.repeat(task)?;
+        let name = self.name(index);
+        let mut request = RerunRequest { subtasks: vec![name.clone()], ..RerunRequest::default() };
+        if self.world.draw(|rng| rng.per_mille(300)) {
+            request.inputs = RawValue::from_string("{\"again\":true}".into())
+                .ok()
+                .map(|raw| (name, raw))
+                .into_iter()
+                .collect();
+        }
+        let rerun = move |engine: Engine, id: String| async move { engine.rerun(TENANT, &id, request).await };
+        let answer = self.call(rerun).await?;
+        self.world.note(|| format!("{task}/{index} is to run again: {answer:?}"));
+        Some(())
+    }
+
+    /// Marks the present state, or goes back to one that was marked.
+    async fn travel(&self, task: TaskNo) -> Option<()> {
+        if self.world.draw(|rng| rng.coin()) {
+            let name = format!("mark-{}", self.world.number());
+            let mark = move |engine: Engine, id: String| async move {
+                engine.snapshot(TENANT, &id, &name, String::new()).await
+            };
+            let _ = self.call(mark).await?;
+            return Some(());
+        }
+        self.repeat(task)?;
+        let list = move |engine: Engine, id: String| async move { engine.snapshots(TENANT, &id).await };
+        let marks = self.call(list).await?.ok()?;
+        let mark = self.world.draw(|rng| rng.pick(&marks).map(|mark| mark.name.clone()))?;
+        let restore = move |engine: Engine, id: String| async move {
+            match engine.restore(TENANT, &id, &mark, String::new()).await {
+                // Nothing has changed since.
+                Err(Failure::Invalid(_)) => Ok(None),
+                answer => answer.map(Some),
+            }
+        };
+        let answer = self.call(restore).await?;
+        self.world.note(|| format!("task {task} goes back: {answer:?}"));
+        Some(())
+    }
+
+    /// Another task goes on from this one; it is driven to its end.
+    fn fork(&self, task: TaskNo) -> BoxFuture<'_, Option<()>> {
+        Box::pin(self.go_on_elsewhere(task))
+    }
+
+    async fn go_on_elsewhere(&self, task: TaskNo) -> Option<()> {
+        let new = format!("{}-fork-{}", self.request.id, self.repeat(task)?);
+        let forked = loop {
+            let (name, execute) = (new.clone(), self.world.draw(|rng| rng.coin()));
+            let fork = move |engine: Engine, id: String| async move {
+                engine.fork(TENANT, &id, &name, &Point::Event(20), execute).await
+            };
+            if let Some(answer) = self.call(fork).await {
+                match answer {
+                    Ok(submitted) => break submitted.view.task.no,
+                    Err(Failure::Unavailable { .. }) => {}
+                    Err(refusal) => {
+                        self.world.fail(format!("a fork was refused: {refusal:?}"));
+                        return None;
+                    }
+                }
+            }
+            self.world.pause(50, 1_000).await;
+        };
+        self.world.note(|| format!("task {task} is forked as `{new}`, task {forked}"));
+        let request = Submission { id: new, ..self.request.clone() };
+        let client = Client {
+            forked: true,
+            repeats: Mutex::new(REPEATS),
+            ..Client::of(Arc::clone(&self.cluster), request, self.subtasks)
+        };
+        while lock(&client.names).is_empty() {
+            client.look(forked).await;
+            self.world.pause(20, 500).await;
+        }
+        client.drive(forked).await;
+        Some(())
     }
 
     /// Reads the task's history as it grows, to its end.
@@ -170,9 +316,9 @@ impl Client {
 
     /// Does one thing that a person, or a script gone wild, might do.
     async fn meddle(&self, task: TaskNo) -> Option<()> {
-        let total = lock(&self.names).len() as u64;
-        let index = Index::try_from(self.world.draw(|rng| rng.below(total))).ok()?;
+        let index = self.draw_index();
         match self.world.draw(|rng| rng.below(20)) {
+            0 | 1 if self.forked => {}
             0 => {
                 let answer = self.try_submit(self.request.clone()).await?;
                 if answer.is_ok_and(|(again, existed)| again != task || !existed) {
@@ -221,6 +367,9 @@ impl Client {
                 let again = lock(&self.sent).clone();
                 self.send(again?).await?;
             }
+            17 if self.world.draw(|rng| rng.per_mille(300)) => self.rerun(task, index).await?,
+            18 if self.world.draw(|rng| rng.per_mille(300)) => self.travel(task).await?,
+            19 if self.world.draw(|rng| rng.per_mille(50)) => self.fork(task).await?,
             _ => {}
         }
         Some(())

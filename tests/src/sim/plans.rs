@@ -180,6 +180,18 @@ fn approval(rng: &mut Rng) -> Approval {
     }
 }
 
+/// One that waits for ever.
+pub fn patient_approval() -> Approval {
+    Approval {
+        message: String::new(),
+        approvers: Vec::new(),
+        quorum: 1,
+        options: vec![Choice { name: "yes".to_owned(), then: Then::Complete }],
+        timeout_seconds: None,
+        on_timeout: OnTimeout::Fail,
+    }
+}
+
 /// A few subtasks that belong together, and may know what their group depends on.
 fn body(rng: &mut Rng, group: &Draft, depth: usize) -> Vec<Draft> {
     let total = usize::try_from(rng.between(1, 3)).unwrap_or(1);

@@ -106,15 +106,18 @@ async fn live(cluster: &Arc<Cluster>) {
         world.fail(format!("not over {HEAL_MS} ms after the storm:\n{stuck}"));
         return;
     }
-    check_idle(world).await;
+    check_idle(cluster).await;
 }
 
 /// Nothing is left over, and nobody is busy with nothing.
-async fn check_idle(world: &World) {
+async fn check_idle(cluster: &Arc<Cluster>) {
+    let world = &cluster.world;
     let left = world.audit(|auditor| auditor.current_leases());
     if !left.is_empty() {
         world.fail(format!("every task is over, and leases are left: {left:?}"));
     }
+    // What waits for people, a signal or a time is no reason to be busy.
+    Client::park(Arc::clone(cluster)).await;
     let settings = &world.settings;
     let lapse_ms = settings.liveness.lease_ms + settings.policy.grace_ms + settings.dead_after_ms;
     sleep_until(world.troubled_until()).await;

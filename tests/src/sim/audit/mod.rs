@@ -201,7 +201,7 @@ impl Auditor {
             self.found.push(format!("task {no}: {broken}"));
         }
         if let Some(old) = &old {
-            self.check_task_step(old, &record);
+            self.check_task_step(old, &record, &events[known..]);
         }
         let known_nodes = grown_from.as_ref().map_or(0, |plan| plan.len());
         self.promises.grown(no, &plan, known_nodes);
@@ -224,16 +224,19 @@ impl Auditor {
         Ok(())
     }
 
-    fn check_task_step(&mut self, old: &TaskRecord, new: &TaskRecord) {
+    fn check_task_step(&mut self, old: &TaskRecord, new: &TaskRecord, news: &[Event]) {
         let (was, is) = (old.task.status, new.task.status);
-        // Somebody had something of it run again.
-        let again = is == downbeat_core::task::TaskStatus::Running && new.task.events > old.task.events;
-        if was.is_terminal() && old.task != new.task && !again {
-            self.found.push(format!("task {} was final, and changed: {:?}", old.task.no, new.task));
+        let no = old.task.no;
+        // Somebody had something of it run again, or gave a name to its end.
+        let again = news.iter().any(|event| matches!(event.what, What::Grown { index: None, .. }))
+            && self.promises.may_repeat(no);
+        let named = news.iter().all(|event| matches!(event.what, What::Snapshot { .. })) && was == is;
+        if was.is_terminal() && old.task != new.task && !again && !named {
+            self.found.push(format!("task {no} was final, and changed: {:?}", new.task));
         }
         // One batch may go several ways; only what is final can be judged from its ends.
         if was != is && (was.is_terminal() && !again || new.task.events <= old.task.events) {
-            self.found.push(format!("task {}: {} after {}", old.task.no, is.word(), was.word()));
+            self.found.push(format!("task {no}: {} after {}", is.word(), was.word()));
         }
     }
 
@@ -247,8 +250,9 @@ impl Auditor {
     ) {
         let mut say = |what: String| self.found.push(format!("{task}/{index}: {what}"));
         if let Some(old) = old {
-            if old.state.is_terminal() && old.state != row.state {
-                say(format!("{} was final, now {}", old.state.word(), row.state.word()));
+            let end = |row: &Subtask| (row.state, row.lease, row.outcome, row.waived);
+            if old.state.is_terminal() && end(old) != end(row) {
+                say(format!("{:?} was final, now {:?}", end(old), end(row)));
             }
             if old.lease > row.lease {
                 say(format!("lease {:?} after {:?}", row.lease, old.lease));
@@ -498,7 +502,8 @@ impl Auditor {
             self.found
                 .push(format!("task {task}: after event {after} a follower got {events:?}, not {rest:?}"));
         }
-        if end && (!seen.record.task.status.is_terminal() || rest.len() != events.len()) {
+        let over = seen.record.task.status.is_terminal() && rest.len() == events.len();
+        if end && !over && !self.promises.may_repeat(task) {
             self.found.push(format!("task {task}: a follower was told that it is over after event {after}"));
         }
     }

@@ -62,6 +62,8 @@ pub struct Promises {
     children: BTreeMap<(TaskNo, Index, String), String>,
     tasks: BTreeMap<(TenantNo, String), TaskNo>,
     cancelled: BTreeSet<TaskNo>,
+    /// Tasks of which something was to run again: their end may be taken back.
+    repeated: BTreeSet<TaskNo>,
     decided: BTreeMap<(TaskNo, Index), SubtaskState>,
 }
 
@@ -143,6 +145,11 @@ impl Promises {
             let mut outputs = before.filter_map(|at| self.delivered.get(&(task, at)));
             let known = outputs.any(|old| old.output.clone().unwrap_or_default() == *body);
             return known.then_some(()).ok_or("nothing before it delivered that".into());
+        }
+        if code == "TAKEN_OVER" {
+            let mut known = self.delivered.iter().filter(|((of, _), _)| *of < task).map(|(_, old)| old);
+            let known = known.any(|old| old.output.clone().unwrap_or_default() == *body);
+            return known.then_some(()).ok_or("no task before it delivered that".into());
         }
         let parts =
             || plan.children(index).map(|child| (plan.local_key(child).to_owned(), self.text(task, child)));
@@ -391,6 +398,16 @@ impl Promises {
         }
     }
 
+    /// A client is about to have something of a task run again.
+    pub fn repeating(&mut self, task: TaskNo) {
+        self.repeated.insert(task);
+    }
+
+    /// Whether the end of a task may have been taken back.
+    pub(super) fn may_repeat(&self, task: TaskNo) -> bool {
+        self.repeated.contains(&task)
+    }
+
     /// A client was told that its task is cancelled.
     pub fn cancelled(&mut self, task: TaskNo) {
         self.cancelled.insert(task);
@@ -414,7 +431,7 @@ impl Promises {
                 found => self.found.push(format!("task `{id}` was accepted as {task}, and is {found:?}")),
             }
         }
-        for task in &self.cancelled {
+        for task in self.cancelled.difference(&self.repeated) {
             if known.status(*task) != Some(TaskStatus::Cancelled) {
                 self.found.push(format!("task {task} was cancelled, and is {:?}", known.status(*task)));
             }
