@@ -25,7 +25,7 @@ use futures::future::BoxFuture;
 use serde_json::value::RawValue;
 
 use super::{
-    World,
+    Plant, World,
     cluster::{AGENTS, Cluster},
     plans,
     process::lock,
@@ -400,7 +400,10 @@ impl Client {
         self.send(sent).await
     }
 
-    async fn send(&self, sent: Sent) -> Option<()> {
+    async fn send(&self, mut sent: Sent) -> Option<()> {
+        if self.world.has(Plant::NoKnownSignal) {
+            sent.id.clear();
+        }
         let _ = self.call(move |engine, id| async move { engine.signal(TENANT, &id, sent).await }).await?;
         Some(())
     }
@@ -418,7 +421,11 @@ impl Client {
             if !calm && !asked {
                 continue;
             }
-            let digest = if stale && !calm { "0".repeat(digest.len()) } else { digest.to_owned() };
+            let digest = if stale && !calm && !self.world.has(Plant::AnyDigest) {
+                "0".repeat(digest.len())
+            } else {
+                digest.to_owned()
+            };
             let (by, option) = (person.to_owned(), option.unwrap_or_default());
             let decision = Decision { by, roles, option, digest, comment: String::new() };
             let vote = (decision.by.clone(), decision.option.clone());

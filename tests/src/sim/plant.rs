@@ -16,7 +16,9 @@ use downbeat_core::{
 };
 use downbeat_store::{Leased, Loaded, Result, Route, Store};
 
-use super::{World, faults, process::lock};
+use downbeat_proto::v1;
+
+use super::{World, faults, process::lock, worker::lease_at};
 
 /// A bug that the simulation shall find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +41,19 @@ pub enum Plant {
     NoSessionLook,
     /// A worker is not told that its lease was taken.
     NoLeaseLost,
+    /// The store forgets when what was left for later is to be decided.
+    LostPostponement,
+    /// A child that a worker adds again is not recognised.
+    NoKnownChild,
+    /// A decision about an approval counts, whatever it was shown.
+    AnyDigest,
+    /// A signal that is sent again is not recognised.
+    NoKnownSignal,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Plant; 9] = [
+    pub const ALL: [Plant; 13] = [
         Plant::LostWrite,
         Plant::LostDecrement,
         Plant::NoLocks,
@@ -53,6 +63,10 @@ impl Plant {
         Plant::RouteGap,
         Plant::NoSessionLook,
         Plant::NoLeaseLost,
+        Plant::LostPostponement,
+        Plant::NoKnownChild,
+        Plant::AnyDigest,
+        Plant::NoKnownSignal,
     ];
 }
 
@@ -63,6 +77,8 @@ pub(super) struct Planted {
     fences: BTreeMap<(TaskNo, Index), (SessionNo, LeaseId)>,
     /// Leases of commits of unknown outcome.
     unknown: BTreeSet<LeaseId>,
+    /// Children that came by, by parent and key.
+    children: BTreeSet<(TaskNo, Index, String)>,
 }
 
 impl Planted {
@@ -100,7 +116,30 @@ pub(super) fn spoil(world: &World, changes: &Changes) -> Option<Changes> {
             row.row.pending += 1;
         }
     }
+    if world.has(Plant::LostPostponement) && world.draw(|rng| rng.per_mille(300)) {
+        let copy = spoiled.insert(faults::copy(changes));
+        let postponed = |row: &&mut SubtaskRow| row.row.state == SubtaskState::Pending;
+        copy.subtasks.iter_mut().filter(postponed).for_each(|row| row.row.wake_at = None);
+    }
     spoiled
+}
+
+/// Children as a core must see them that does not know those it has.
+pub(super) fn forget_children(world: &World, spawn: &mut v1::Spawn) {
+    let Some(LeaseAt { task, index, .. }) = spawn.lease.as_ref().map(lease_at) else { return };
+    if !world.has(Plant::NoKnownChild) {
+        return;
+    }
+    let fresh: BTreeMap<String, String> = spawn
+        .children
+        .iter()
+        .filter(|child| !world.planted().children.insert((task, index, child.key.clone())))
+        .map(|child| (child.key.clone(), format!("{}-again-{}", child.key, world.number())))
+        .collect();
+    for child in &mut spawn.children {
+        let names = std::iter::once(&mut child.key).chain(&mut child.depends_on);
+        names.for_each(|name| fresh.get(name).cloned().into_iter().for_each(|other| *name = other));
+    }
 }
 
 /// Rows as the core must see them to believe whoever sent a result.

@@ -141,8 +141,8 @@ impl Server {
         let (forged, mut forgeries) = mpsc::channel(1);
         let tap = Tap::new(&self.world, self.replica, forged);
         let incoming = stream::unfold((from, tap.clone()), |(mut from, tap)| async move {
-            let request = from.next().await?;
-            tap.inward(&request).await;
+            let mut request = from.next().await?;
+            tap.inward(&mut request).await;
             Some((Ok(request), (from, tap)))
         });
         let accepted = tokio::select! {

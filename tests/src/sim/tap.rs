@@ -12,7 +12,7 @@ use downbeat_proto::v1::{
 };
 use tokio::sync::mpsc;
 
-use super::{Plant, World, audit::Stream, process::lock, worker::lease_at};
+use super::{Plant, World, audit::Stream, plant, process::lock, worker::lease_at};
 
 /// One stream's tap; copies are the same.
 #[derive(Clone)]
@@ -38,9 +38,12 @@ impl Tap {
     }
 
     /// The replica takes in what the worker says.
-    pub(super) async fn inward(&self, request: &v1::SessionRequest) {
+    pub(super) async fn inward(&self, request: &mut v1::SessionRequest) {
         let Inner { world, stream, .. } = &*self.0;
-        let Some(message) = &request.message else { return };
+        let Some(message) = &mut request.message else { return };
+        if let FromWorker::Spawn(spawn) = message {
+            plant::forget_children(world, spawn);
+        }
         let session = lock(&self.0.session).map(|(session, _)| session);
         if let FromWorker::Hello(v1::Hello { resume: Some(resume), .. }) = message {
             let in_flight = leases(&resume.in_flight);
