@@ -41,8 +41,16 @@ pub(crate) fn begin(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo) {
     let plan = plan(rows, task);
     let order = order(rows, &plan, task);
     let first = plan.len();
-    let nodes: Vec<Node> =
+    let mut undone = keys_undone(&plan);
+    let mut nodes: Vec<Node> =
         (first..).zip(&order).filter_map(|(at, index)| undo(&plan, *index, at, first)).collect();
+    for (node, index) in nodes.iter_mut().zip(&order) {
+        let before = undone.entry(plan.node(*index).map_or("", |node| &node.key)).or_default();
+        *before += 1;
+        if *before > 1 {
+            node.key = format!("{}.{before}", node.key);
+        }
+    }
     let count = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
     let head = rows.task_mut(task);
     head.wake_at = head.deadline;
@@ -54,6 +62,15 @@ pub(crate) fn begin(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo) {
     group::grow(rows, frame, task, nodes, |_| false);
     let (reason, by) = ("what was done is undone".to_owned(), String::new());
     rows.record(frame, task, What::Grown { index: None, first, count, reason, by });
+}
+
+/// How often something of each key was undone: what runs again has the key of what was undone before.
+fn keys_undone(plan: &Plan) -> BTreeMap<&str, u32> {
+    let mut undone = BTreeMap::new();
+    for of in plan.nodes().iter().filter_map(|node| plan.node(node.compensates?)) {
+        *undone.entry(of.key.as_str()).or_default() += 1;
+    }
+    undone
 }
 
 /// What was completed and can be undone, the last one first.
