@@ -167,7 +167,8 @@ impl Attempt {
 
     /// It was told to stop, and sends its result by then instead.
     pub(super) fn hasten(&mut self, until: Instant) {
-        if self.is_running() {
+        // One that has sent its children goes on with their answer.
+        if self.is_running() && !matches!(self.stage, Stage::Spawning) {
             self.stage = Stage::Running { until: Some(until) };
         }
     }
