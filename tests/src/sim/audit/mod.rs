@@ -14,7 +14,7 @@ use downbeat_core::{
     event::{Event, What},
     id::{Index, LeaseAt, LeaseId, ReplicaNo, SessionNo, TaskNo},
     invariant,
-    plan::Plan,
+    plan::{Node, Plan},
     rows::Changes,
     session::SessionState,
     subtask::{Outcome, Subtask, SubtaskState},
@@ -364,9 +364,12 @@ fn grown_wrongly(before: Option<&Plan>, plan: &Plan) -> Option<String> {
     if known.len() == plan.nodes().len() && before.is_some() {
         return None;
     }
-    for (index, old) in (0..).zip(known) {
-        if plan.node(index).map(|node| format!("{node:?}")) != Some(format!("{old:?}")) {
-            return Some(format!("node {index} of its plan was {old:?}, and is {:?}", plan.node(index)));
+    for (old, node) in known.iter().zip(plan.nodes()) {
+        let input = |node: &Node| node.input.as_ref().map(|input| input.get().to_owned());
+        let is_same = (&old.id, &old.key, &old.depends_on, old.route, old.parent, old.replaces)
+            == (&node.id, &node.key, &node.depends_on, node.route, node.parent, node.replaces);
+        if !is_same || input(old) != input(node) {
+            return Some(format!("a node of its plan was {old:?}, and is {node:?}"));
         }
     }
     let (mut keys, mut ids) = (BTreeSet::new(), BTreeSet::new());
