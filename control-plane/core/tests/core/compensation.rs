@@ -67,8 +67,8 @@ fn what_was_undone_and_done_again_is_undone_again() {
     assert_eq!(world.task("t").status.word(), "failed");
     given(&mut world, [rerun("b")]);
     given(&mut world, [done("b"), fails_for_good("c"), deadline("t")]);
-    assert_eq!(world.sub("b.compensation").state, SubtaskState::Leased);
-    given(&mut world, [done("b.compensation"), deadline("t")]);
+    assert_eq!(world.sub("b.compensation.2").state, SubtaskState::Leased);
+    given(&mut world, [done("b.compensation.2"), deadline("t")]);
     assert_eq!(world.task("t").status.word(), "failed");
 }
 

@@ -50,6 +50,17 @@ fn a_task_can_start_as_it_is_planned() {
 }
 
 #[test]
+fn a_task_that_needs_nobody_is_over_as_it_is_planned() {
+    let mut world = World::new();
+    let task = sketch("t", "a, b < a").when("a", "false").at_once("coder");
+    given(&mut world, [submit(task)]);
+    assert_eq!(
+        (world.task("t").status.word(), world.states("t").as_str()),
+        ("completed", "a skipped, b skipped")
+    );
+}
+
+#[test]
 fn another_request_under_the_same_name_is_a_conflict() {
     check(
         &mut World::new(),
