@@ -34,6 +34,8 @@ use super::{
 
 /// In calm weather, what is in review is tried again so often; then it is skipped.
 const RETRIES: u32 = 2;
+/// What was asked for and not answered has happened by then, or never will.
+const ECHO_MS: u64 = 60_000;
 /// What may follow of one task: it runs again, goes back, or another one goes on from it.
 const REPEATS: u32 = 4;
 
@@ -53,6 +55,8 @@ pub struct Client {
     sent: Mutex<Option<Sent>>,
     /// How often something was to run again.
     repeats: Mutex<u32>,
+    /// Something was to run again, and nobody said whether it does.
+    unanswered: Mutex<bool>,
     /// Its task goes on from another one.
     forked: bool,
 }
@@ -91,6 +95,7 @@ impl Client {
             retries: Mutex::default(),
             sent: Mutex::default(),
             repeats: Mutex::default(),
+            unanswered: Mutex::default(),
             forked: false,
         }
     }
@@ -153,6 +158,10 @@ impl Client {
             while !self.settle(task).await {
                 self.world.pause(100, 1_000).await;
             }
+            if std::mem::take(&mut *lock(&self.unanswered)) {
+                self.world.pause(ECHO_MS, ECHO_MS).await;
+                continue;
+            }
             if !self.world.draw(|rng| rng.per_mille(200)) || *lock(&self.repeats) >= REPEATS {
                 return;
             }
@@ -189,6 +198,7 @@ impl Client {
         }
         let rerun = move |engine: Engine, id: String| async move { engine.rerun(TENANT, &id, request).await };
         let answer = self.call(rerun).await?;
+        *lock(&self.unanswered) |= answer.is_err();
         self.world.note(|| format!("{task}/{index} is to run again: {answer:?}"));
         Some(())
     }
@@ -215,6 +225,7 @@ impl Client {
             }
         };
         let answer = self.call(restore).await?;
+        *lock(&self.unanswered) |= answer.is_err();
         self.world.note(|| format!("task {task} goes back: {answer:?}"));
         Some(())
     }
