@@ -277,6 +277,8 @@ pub(crate) fn enter(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, status: Ta
     }
     if status.is_terminal() {
         head.ended_at = Some(frame.now);
+        // Also what was to be undone is not: nothing is left to be woken for.
+        head.wake_at = None;
     }
     run_clock(rows, frame, task);
     rows.record(frame, task, What::Task { status, reason: reason.to_owned() });

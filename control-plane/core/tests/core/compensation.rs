@@ -6,7 +6,7 @@ use downbeat_core::{
 };
 
 use crate::{
-    ask::{Sketch, deadline, done, fails_for_good, give_up, rerun, sketch},
+    ask::{Sketch, cancel, deadline, done, fails_for_good, give_up, rerun, sketch},
     table::{check, given},
     world::World,
 };
@@ -57,6 +57,13 @@ fn one_that_cannot_be_undone_is_for_a_person() {
     let told = "accepted | t needs_review, b.compensation needs_review
         | b.compensation failed(1) BROKEN, t needs_review";
     check(&mut world, [(fails_for_good("b.compensation"), told)]);
+}
+
+#[test]
+fn one_that_is_cancelled_before_anything_is_undone_is_over() {
+    let mut world = World::with_sketch(booking(), 1);
+    given(&mut world, [done("a"), done("b"), fails_for_good("c"), cancel("t"), deadline("t")]);
+    assert_eq!((world.task("t").status.word(), world.task("t").wake_at), ("cancelled", None));
 }
 
 #[test]
