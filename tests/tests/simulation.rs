@@ -19,9 +19,11 @@ const TRACE_LINES: usize = 400;
 /// resume (1631, 3317), also of a subtask that was routed by hand (12075), a session taken up by the older of two
 /// streams (40868), routes never learned (1497, 1761), or
 /// learned by the faces and not by the committer (5023), or passed over because they became visible late (507,
-/// 618). A change of the simulation gives them another course.
-const REGRESSIONS: [u64; 15] =
-    [507, 618, 1_497, 1_616, 1_631, 1_692, 1_761, 2_545, 3_007, 3_317, 3_563, 3_655, 5_023, 12_075, 40_868];
+/// 618), a cancelled task that was still to be undone (13118). A change of the simulation gives them another course.
+const REGRESSIONS: [u64; 16] = [
+    507, 618, 1_497, 1_616, 1_631, 1_692, 1_761, 2_545, 3_007, 3_317, 3_563, 3_655, 5_023, 12_075, 13_118,
+    40_868,
+];
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|value| value.parse().ok())
