@@ -1,6 +1,10 @@
 //! What becomes of a subtask when what it waited for has happened: it runs, is skipped, or opens what it does without
 //! a worker. Decided within the command that brought it about where all that has to be known is loaded, else by a
 //! command of its own, which the row's `wake_at` asks for.
+//!
+//! What may add to the plan takes the handle by value and lets go of it before: a plan that is held is copied to grow.
+
+use std::sync::Arc;
 
 use crate::{
     draft::{Does, OnFailure, RunIf},
@@ -33,24 +37,21 @@ pub(crate) fn decide(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, index: In
     let (state, held) = (sub.state, sub.held);
     let plan = plan(rows, task);
     let Some(node) = plan.node(index) else { return };
-    match (state, &node.does) {
-        (SubtaskState::Pending, _) => begin(rows, frame, &plan, task, index),
-        (SubtaskState::Waiting, Does::Work) if !held => resume(rows, frame, &plan, task, index),
-        (SubtaskState::Waiting, does) if does.is_group() => group::attend(rows, frame, &plan, task, index),
-        (
-            SubtaskState::Waiting
-            | SubtaskState::Ready
-            | SubtaskState::Blocked
-            | SubtaskState::Leased
-            | SubtaskState::Running
-            | SubtaskState::Backoff
-            | SubtaskState::NeedsReview
-            | SubtaskState::Completed
-            | SubtaskState::Failed
-            | SubtaskState::Skipped
-            | SubtaskState::Cancelled,
-            _,
-        ) => {}
+    match state {
+        SubtaskState::Pending => begin(rows, frame, plan, task, index),
+        SubtaskState::Waiting if node.does.is_work() && !held => resume(rows, frame, &plan, task, index),
+        SubtaskState::Waiting if node.does.is_group() => group::attend(rows, frame, plan, task, index),
+        SubtaskState::Waiting
+        | SubtaskState::Ready
+        | SubtaskState::Blocked
+        | SubtaskState::Leased
+        | SubtaskState::Running
+        | SubtaskState::Backoff
+        | SubtaskState::NeedsReview
+        | SubtaskState::Completed
+        | SubtaskState::Failed
+        | SubtaskState::Skipped
+        | SubtaskState::Cancelled => {}
     }
 }
 
@@ -106,13 +107,13 @@ fn verdict(node: &Node, sub: &Subtask) -> Verdict {
     if runs { Verdict::Run } else { Verdict::Skip }
 }
 
-fn begin(rows: &mut Rows, frame: &Frame<'_>, plan: &Plan, task: TaskNo, index: Index) {
+fn begin(rows: &mut Rows, frame: &Frame<'_>, plan: Arc<Plan>, task: TaskNo, index: Index) {
     let (Some(node), Some(sub)) = (plan.node(index), rows.subtask(task, index)) else { return };
     match verdict(node, sub) {
         Verdict::Wait => {}
         Verdict::Run if node.is_plain() => arrive(rows, frame, task, index),
-        Verdict::Run if !is_at_hand(rows, plan, task, index) => postpone(rows, frame, task, index),
-        Verdict::Run => match holds(rows, plan, task, index, node) {
+        Verdict::Run if !is_at_hand(rows, &plan, task, index) => postpone(rows, frame, task, index),
+        Verdict::Run => match holds(rows, &plan, task, index, node) {
             Ok(true) => open(rows, frame, plan, task, index),
             Ok(false) => {
                 let why = Why::coded("CONDITION_FALSE", "its condition does not hold");
@@ -124,12 +125,10 @@ fn begin(rows: &mut Rows, frame: &Frame<'_>, plan: &Plan, task: TaskNo, index: I
             }
         },
         Verdict::Skip => {
-            let mut wanted = Reads::default();
-            reads::ending(task, index, plan, &mut wanted);
-            if !rows.has(&wanted) {
+            if !has_ending(rows, &plan, task, index) {
                 return postpone(rows, frame, task, index);
             }
-            let reason = why_skipped(rows, plan, task, index, node);
+            let reason = why_skipped(rows, &plan, task, index, node);
             skip(rows, frame, task, index, false, Why::coded("DEPENDENCIES", &reason));
         }
     }
@@ -153,12 +152,12 @@ fn why_skipped(rows: &Rows, plan: &Plan, task: TaskNo, index: Index, node: &Node
 }
 
 /// It runs: a worker may have it, or what needs none begins.
-fn open(rows: &mut Rows, frame: &Frame<'_>, plan: &Plan, task: TaskNo, index: Index) {
+fn open(rows: &mut Rows, frame: &Frame<'_>, plan: Arc<Plan>, task: TaskNo, index: Index) {
     let Some(node) = plan.node(index) else { return };
     match &node.does {
         Does::Work => arrive(rows, frame, task, index),
-        Does::Approval(approval) => gate::open_approval(rows, frame, plan, task, index, approval),
-        Does::Signal(signal) => gate::open_signal(rows, frame, plan, task, index, signal),
+        Does::Approval(approval) => gate::open_approval(rows, frame, &plan, task, index, approval),
+        Does::Signal(signal) => gate::open_signal(rows, frame, &plan, task, index, signal),
         Does::Timer(timer) => gate::open_timer(rows, frame, task, index, *timer),
         Does::Group(_) | Does::Map(_) | Does::Loop(_) | Does::Round => {
             group::begin(rows, frame, plan, task, index)
@@ -174,9 +173,7 @@ fn resume(rows: &mut Rows, frame: &Frame<'_>, plan: &Plan, task: TaskNo, index: 
         shift(rows, frame, task, index, Happening::Arrive);
         return record_state(rows, frame, task, index, Why::reason("its children have ended"));
     }
-    let mut wanted = Reads::default();
-    reads::ending(task, index, plan, &mut wanted);
-    if !rows.has(&wanted) {
+    if !has_ending(rows, plan, task, index) {
         return postpone(rows, frame, task, index);
     }
     if failed > 0 {
@@ -195,6 +192,13 @@ fn resume(rows: &mut Rows, frame: &Frame<'_>, plan: &Plan, task: TaskNo, index: 
 pub(crate) fn is_at_hand(rows: &Rows, plan: &Plan, task: TaskNo, index: Index) -> bool {
     let mut wanted = Reads::default();
     reads::decision(task, index, plan, &mut wanted);
+    rows.has(&wanted)
+}
+
+/// Whether everything that its end changes was loaded.
+fn has_ending(rows: &Rows, plan: &Plan, task: TaskNo, index: Index) -> bool {
+    let mut wanted = Reads::default();
+    reads::ending(task, index, plan, &mut wanted);
     rows.has(&wanted)
 }
 

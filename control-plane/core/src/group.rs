@@ -4,7 +4,7 @@
 //! A group is `waiting` while they run; its row counts those that have not ended. It is looked at when one of them
 //! has, without loading the others: what takes more is left to an [`Attend`](crate::command::Command::Attend).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -29,25 +29,27 @@ use crate::{
 };
 
 /// Its turn has come: what belongs to it is added to the plan. One that is begun anew goes on where it failed.
-pub(crate) fn begin(rows: &mut Rows, frame: &Frame<'_>, plan: &Plan, task: TaskNo, index: Index) {
+pub(crate) fn begin(rows: &mut Rows, frame: &Frame<'_>, plan: Arc<Plan>, task: TaskNo, index: Index) {
     let Some(node) = plan.node(index) else { return };
     shift(rows, frame, task, index, Happening::Hold);
     if plan.children(index).next().is_some() {
-        return rerun::resume_group(rows, frame, plan, task, index);
+        return rerun::resume_group(rows, frame, &plan, task, index);
     }
-    match &node.does {
-        Does::Group(_) | Does::Round => {
-            let parts = parts(plan, index);
-            add(rows, frame, task, index, parts, None, "");
+    let (nodes, window) = match &node.does {
+        Does::Group(_) | Does::Round => (parts(&plan, index), None),
+        Does::Map(map) => {
+            let Some(elements) = elements(rows, frame, &plan, task, index, map) else { return };
+            (elements, map.max_parallel)
         }
-        Does::Map(map) => begin_map(rows, frame, plan, task, index, map),
-        Does::Loop(_) => add_round(rows, frame, plan, task, index, 1),
-        Does::Work | Does::Approval(_) | Does::Signal(_) | Does::Timer(_) => {}
-    }
+        Does::Loop(_) => (vec![numbered_round(&plan, index, 1)], None),
+        Does::Work | Does::Approval(_) | Does::Signal(_) | Does::Timer(_) => return,
+    };
+    drop(plan);
+    add(rows, frame, task, index, nodes, window);
 }
 
 /// One of its children has ended: does as much as can be done with the rows at hand.
-pub(crate) fn attend(rows: &mut Rows, frame: &Frame<'_>, plan: &Plan, task: TaskNo, index: Index) {
+pub(crate) fn attend(rows: &mut Rows, frame: &Frame<'_>, plan: Arc<Plan>, task: TaskNo, index: Index) {
     let (Some(node), Some(sub)) = (plan.node(index), rows.subtask(task, index)) else { return };
     let (pending, failed, begun) = (sub.pending, sub.failed, u32::from(sub.attempts));
     let (exceeded, window) = match &node.does {
@@ -61,7 +63,7 @@ pub(crate) fn attend(rows: &mut Rows, frame: &Frame<'_>, plan: &Plan, task: Task
         | Does::Timer(_) => (false, None),
     };
     if pending == 0 || exceeded {
-        if decide::is_at_hand(rows, plan, task, index) {
+        if decide::is_at_hand(rows, &plan, task, index) {
             join(rows, frame, plan, task, index);
         } else {
             postpone(rows, frame, task, index);
@@ -95,7 +97,7 @@ pub(crate) fn attend(rows: &mut Rows, frame: &Frame<'_>, plan: &Plan, task: Task
 }
 
 /// All that belongs to it has ended, or too much of it has failed.
-fn join(rows: &mut Rows, frame: &Frame<'_>, plan: &Plan, task: TaskNo, index: Index) {
+fn join(rows: &mut Rows, frame: &Frame<'_>, plan: Arc<Plan>, task: TaskNo, index: Index) {
     let (Some(node), Some(sub)) = (plan.node(index), rows.subtask(task, index)) else { return };
     let failed = sub.failed;
     match &node.does {
@@ -106,7 +108,7 @@ fn join(rows: &mut Rows, frame: &Frame<'_>, plan: &Plan, task: TaskNo, index: In
             give_up(rows, frame, task, index, Why::coded("TOO_MANY_FAILURES", &reason));
         }
         Does::Map(_) => {
-            let body = list_of(rows, plan, task, index);
+            let body = list_of(rows, &plan, task, index);
             finish(rows, frame, task, index, body, "all elements have ended");
         }
         Does::Group(_) | Does::Round | Does::Loop(_) if failed > 0 => {
@@ -117,10 +119,15 @@ fn join(rows: &mut Rows, frame: &Frame<'_>, plan: &Plan, task: TaskNo, index: In
             give_up(rows, frame, task, index, Why::coded("CHILD_FAILED", &reason));
         }
         Does::Group(_) | Does::Round => {
-            let body = object_of(rows, plan, task, index);
+            let body = object_of(rows, &plan, task, index);
             finish(rows, frame, task, index, body, "all its parts have ended");
         }
-        Does::Loop(of) => end_round(rows, frame, plan, task, index, of),
+        Does::Loop(of) => {
+            if let Some(round) = end_round(rows, frame, &plan, task, index, of) {
+                drop(plan);
+                add(rows, frame, task, index, vec![round], None);
+            }
+        }
         Does::Work | Does::Approval(_) | Does::Signal(_) | Does::Timer(_) => {}
     }
 }
@@ -170,31 +177,34 @@ fn or_null(json: &[u8]) -> &[u8] {
     if json.is_empty() { b"null" } else { json }
 }
 
-fn begin_map(
+/// The nodes of a map's elements; `None`: it has ended without any.
+fn elements(
     rows: &mut Rows,
     frame: &Frame<'_>,
     plan: &Plan,
     task: TaskNo,
     index: Index,
     map: &Map<Vec<Node>>,
-) {
+) -> Option<Vec<Node>> {
     let elements = match expr::list(&map.over, &scope(rows, plan, task, index)) {
         Ok(elements) => elements,
         Err(issue) => {
             let reason = format!("map.over: {issue}");
-            return give_up(rows, frame, task, index, Why::coded("EXPRESSION_FAILED", &reason));
+            give_up(rows, frame, task, index, Why::coded("EXPRESSION_FAILED", &reason));
+            return None;
         }
     };
     if elements.len() > limits::MAP_ELEMENTS {
         let (most, got) = (limits::MAP_ELEMENTS, elements.len());
         let reason = format!("map.over: at most {most} elements (MAP_ELEMENTS), got {got}");
-        return give_up(rows, frame, task, index, Why::coded("TOO_MANY_ELEMENTS", &reason));
+        give_up(rows, frame, task, index, Why::coded("TOO_MANY_ELEMENTS", &reason));
+        return None;
     }
     if elements.is_empty() {
-        return finish(rows, frame, task, index, b"[]".to_vec(), "there are no elements");
+        finish(rows, frame, task, index, b"[]".to_vec(), "there are no elements");
+        return None;
     }
-    let nodes = (0..).zip(elements).map(|(nth, item)| element(plan, index, map, nth, item)).collect();
-    add(rows, frame, task, index, nodes, map.max_parallel, "");
+    Some((0..).zip(elements).map(|(nth, item)| element(plan, index, map, nth, item)).collect())
 }
 
 /// The node of one element: the body itself where that is one subtask, else a round that holds it.
@@ -240,16 +250,16 @@ fn round(plan: &Plan, index: Index, linked: bool) -> Node {
     }
 }
 
-fn add_round(rows: &mut Rows, frame: &Frame<'_>, plan: &Plan, task: TaskNo, index: Index, nth: u32) {
-    let previous = plan.children(index).next_back();
+/// A round of a loop, behind the one before it.
+fn numbered_round(plan: &Plan, index: Index, nth: u32) -> Node {
     let mut node = round(plan, index, true);
     node.key = child_key(plan, index, &nth.to_string());
     node.nth = Some(nth);
-    node.depends_on.extend(previous);
-    add(rows, frame, task, index, vec![node], None, "");
+    node.depends_on.extend(plan.children(index).next_back());
+    node
 }
 
-/// A round has ended: the loop has too, or there is another one.
+/// A round has ended: the loop has too, or there is another one, which is given.
 fn end_round(
     rows: &mut Rows,
     frame: &Frame<'_>,
@@ -257,8 +267,8 @@ fn end_round(
     task: TaskNo,
     index: Index,
     of: &Loop<Vec<Node>>,
-) {
-    let Some(last) = plan.children(index).next_back() else { return };
+) -> Option<Node> {
+    let last = plan.children(index).next_back()?;
     let rounds = plan.node(last).and_then(|node| node.nth).unwrap_or(1);
     let body = output(rows, task, last).to_vec();
     let mut scope = loop_scope(rows, plan, task, index, last);
@@ -268,7 +278,7 @@ fn end_round(
             let reason = format!("done after {rounds} rounds");
             finish(rows, frame, task, index, body, &reason);
         }
-        Ok(false) if rounds < of.max_iterations => add_round(rows, frame, plan, task, index, rounds + 1),
+        Ok(false) if rounds < of.max_iterations => return Some(numbered_round(plan, index, rounds + 1)),
         Ok(false) => {
             let reason = format!("`until` did not hold after {rounds} rounds (max_iterations)");
             let why = Why::coded("LOOP_LIMIT", &reason);
@@ -282,6 +292,7 @@ fn end_round(
             give_up(rows, frame, task, index, Why::coded("EXPRESSION_FAILED", &reason));
         }
     }
+    None
 }
 
 /// What `until` looks at: what the subtasks of the round delivered, and how they ended.
@@ -338,7 +349,6 @@ fn add(
     index: Index,
     nodes: Vec<Node>,
     window: Option<u32>,
-    by: &str,
 ) {
     let count = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
     if let Some(reason) = too_many(rows, task, nodes.len()) {
@@ -353,7 +363,7 @@ fn add(
     group.skipped = 0;
     group.wake_at = None;
     group.attempts = u16::try_from(begun).unwrap_or(u16::MAX);
-    let (reason, by) = (String::new(), by.to_owned());
+    let (reason, by) = (String::new(), String::new());
     rows.record(frame, task, What::Grown { index: Some(index), first, count, reason, by });
 }
 
@@ -440,10 +450,11 @@ pub(crate) fn spawn(
         .collect();
     let count = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
     if count > 0 {
-        let first = plan.len();
+        let (first, are_first) = (plan.len(), known.is_empty());
+        drop(plan);
         grow(rows, frame, task, nodes, |_| false);
         let parent = rows.subtask_mut(task, index);
-        if known.is_empty() {
+        if are_first {
             (parent.failed, parent.skipped) = (0, 0);
         }
         parent.pending += count;
@@ -456,6 +467,8 @@ pub(crate) fn spawn(
 
 /// Whether a child that is there is the one that is asked for.
 fn is_same(node: &Node, child: &Node) -> bool {
-    let text = |node: &Node| node.input.as_ref().map(|input| input.get().to_owned());
-    (&node.agent, &node.capabilities, text(node)) == (&child.agent, &child.capabilities, text(child))
+    fn asked(node: &Node) -> (&str, &[String], Option<&str>) {
+        (&node.agent, &node.capabilities, node.input.as_deref().map(RawValue::get))
+    }
+    asked(node) == asked(child)
 }

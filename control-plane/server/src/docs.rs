@@ -188,15 +188,28 @@ impl Docs {
         record
     }
 
-    /// A plan has grown by these nodes.
-    pub fn learn_growth(&self, growth: &Growth) {
-        let Some(known) = lock(&self.plans).get(&growth.task) else { return };
-        if known.plan.len() == growth.first {
+    /// Plans have grown, one perhaps several times: each is copied once.
+    pub fn learn_growth(&self, growth: &[Growth]) {
+        let mut by_task: BTreeMap<TaskNo, Vec<&Growth>> = BTreeMap::new();
+        for part in growth {
+            by_task.entry(part.task).or_default().push(part);
+        }
+        for (task, parts) in by_task {
+            let Some(known) = lock(&self.plans).get(&task) else { continue };
             let mut record = PlanRecord::clone(&known);
-            Arc::make_mut(&mut record.plan).extend(&growth.nodes);
-            self.keep(&Arc::new(record));
-        } else {
-            self.forget_plan(growth.task);
+            let plan = Arc::make_mut(&mut record.plan);
+            let follows = |part: &&Growth| {
+                let follows = plan.len() == part.first;
+                if follows {
+                    plan.extend(&part.nodes);
+                }
+                follows
+            };
+            if parts.iter().all(follows) {
+                self.keep(&Arc::new(record));
+            } else {
+                self.forget_plan(task);
+            }
         }
     }
 

@@ -254,9 +254,7 @@ fn learn(docs: &Docs, commands: &[Command], replies: &[Result<Reply, Failure>], 
             });
         }
     }
-    for growth in &changes.growth {
-        docs.learn_growth(growth);
-    }
+    docs.learn_growth(&changes.growth);
     let mut delivered = BTreeSet::new();
     for output in &changes.outputs {
         delivered.insert((output.task, output.index));
