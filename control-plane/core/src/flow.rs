@@ -128,20 +128,6 @@ pub(crate) fn complete(
     tell(rows, task, index, End::Succeeded);
 }
 
-/// A new node takes over what the node delivered whose place it is in.
-pub(crate) fn restore(
-    rows: &mut Rows,
-    frame: &Frame<'_>,
-    task: TaskNo,
-    index: Index,
-    output: bytes::Bytes,
-    from: &str,
-) {
-    shift(rows, frame, task, index, Happening::Hold);
-    let reason = format!("takes over what `{from}` delivered");
-    complete(rows, frame, task, index, output, Why::coded("RESTORED", &reason));
-}
-
 /// Ends a subtask as skipped. `waived`: a person went on without it.
 pub(crate) fn skip(
     rows: &mut Rows,

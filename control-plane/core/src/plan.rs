@@ -148,6 +148,11 @@ impl Node {
         self.fallback.get(next)
     }
 
+    /// What its id begins with.
+    fn label(&self) -> &str {
+        if self.agent.is_empty() { &self.key } else { &self.agent }
+    }
+
     /// Whether more has to be known than that its dependencies succeeded, before a worker may have it.
     pub(crate) fn is_plain(&self) -> bool {
         self.does.is_work() && self.when.is_none()
@@ -199,7 +204,7 @@ impl Plan {
     /// Adds nodes and gives them their ids. Their dependencies are places in the whole plan.
     pub fn grow(&mut self, task_id: &str, nodes: Vec<Node>) {
         for mut node in nodes {
-            let label = if node.agent.is_empty() { &node.key } else { &node.agent };
+            let label = node.label();
             let count = self.labels.get(label).copied().unwrap_or(0) + 1;
             node.id = format!("{label}::{task_id}::{count}");
             self.push(node);
@@ -232,10 +237,9 @@ impl Plan {
         add_routes(&node, &mut self.routes);
         self.can_compensate |= node.compensate.is_some();
         self.undone.extend(node.compensates);
-        let label = if node.agent.is_empty() { &node.key } else { &node.agent };
-        match self.labels.get_mut(label) {
+        match self.labels.get_mut(node.label()) {
             Some(count) => *count += 1,
-            None => drop(self.labels.insert(label.clone(), 1)),
+            None => drop(self.labels.insert(node.label().to_owned(), 1)),
         }
         self.nodes.push(node);
     }

@@ -139,7 +139,6 @@ pub fn reads(command: &Command, plans: &BTreeMap<TaskNo, Arc<Plan>>, into: &mut 
         }
         Command::Decide { index, .. } => {
             if let Some((task, plan)) = one(*index) {
-                ending(task, *index, plan, into);
                 decision(task, *index, plan, into);
             }
         }
@@ -149,7 +148,6 @@ pub fn reads(command: &Command, plans: &BTreeMap<TaskNo, Arc<Plan>>, into: &mut 
             into.locks = true;
             for (index, node) in (0..).zip(plan.nodes()) {
                 if matches!(node.does, Does::Signal(_)) && !plan.is_replaced(index) {
-                    ending(task, index, plan, into);
                     decision(task, index, plan, into);
                 }
             }

@@ -16,7 +16,7 @@ use crate::{
     plan::{Node, Plan},
     reject::Reject,
     rows::Rows,
-    subtask::{Subtask, SubtaskState},
+    subtask::{Happening, Subtask, SubtaskState},
     task::TaskStatus,
     time::Frame,
 };
@@ -217,8 +217,15 @@ fn repeat(
     group::grow(rows, frame, task, nodes, held_back);
     for (index, old) in restored {
         let output = rows.delivered(task, old).cloned().unwrap_or_default();
-        flow::restore(rows, frame, task, index, output, plan.node(old).map_or("", |node| &node.id));
+        restore(rows, frame, task, index, output, plan.node(old).map_or("", |node| &node.id));
     }
+}
+
+/// A new node takes over what the node delivered whose place it is in.
+fn restore(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, index: Index, output: bytes::Bytes, from: &str) {
+    flow::shift(rows, frame, task, index, Happening::Hold);
+    let reason = format!("takes over what `{from}` delivered");
+    flow::complete(rows, frame, task, index, output, Why::coded("RESTORED", &reason));
 }
 
 /// Brings a group's counters in line with its children, some of which are new.

@@ -20,6 +20,18 @@ pub(crate) fn take(
     name: &str,
     by: &str,
 ) -> Result<Reply, Reject> {
+    let event = add(rows, frame, task, name, by)?;
+    rows.record(frame, task, What::Snapshot { name: name.to_owned(), by: by.to_owned() });
+    Ok(Reply::Snapshot { event })
+}
+
+/// The control plane keeps the state before something that people decide. Where there is no room, it does not.
+pub(crate) fn keep(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, name: &str) {
+    let _ = add(rows, frame, task, name, "");
+}
+
+/// Gives the number of the last event that belongs to it.
+fn add(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, name: &str, by: &str) -> Result<u64, Reject> {
     let event = rows.task(task).ok_or(Reject::TaskUnknown)?.events;
     let mut kept: Snapshots = note::get(rows, task, NoteKey::Snapshots).unwrap_or_default();
     if kept.0.iter().any(|known| known.name == name) {
@@ -30,16 +42,5 @@ pub(crate) fn take(
     }
     kept.0.push(Snapshot { name: name.to_owned(), event, at: frame.now, by: by.to_owned() });
     note::put(rows, task, NoteKey::Snapshots, &kept);
-    rows.record(frame, task, What::Snapshot { name: name.to_owned(), by: by.to_owned() });
-    Ok(Reply::Snapshot { event })
-}
-
-/// The control plane keeps the state before something that people decide. Where there is no room, it does not.
-pub(crate) fn keep(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, name: &str) {
-    let event = rows.task(task).map_or(0, |head| head.events);
-    let mut kept: Snapshots = note::get(rows, task, NoteKey::Snapshots).unwrap_or_default();
-    if kept.0.len() < limits::SNAPSHOTS && !kept.0.iter().any(|known| known.name == name) {
-        kept.0.push(Snapshot { name: name.to_owned(), event, at: frame.now, by: String::new() });
-        note::put(rows, task, NoteKey::Snapshots, &kept);
-    }
+    Ok(event)
 }
