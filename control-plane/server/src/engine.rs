@@ -3,9 +3,9 @@
 
 mod again;
 mod agents;
+mod drafts;
 
 use std::{
-    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
@@ -13,17 +13,16 @@ use std::{
 
 use bytes::Bytes;
 use downbeat_core::{
-    check::{self, Violation},
-    command::{Action, Command, Decision, Reply, Request, Sent, Submit, Verdict},
-    draft::{Does, Draft, OnFailure},
+    check::Violation,
+    command::{Action, Command, Decision, Reply, Request, Sent, Submit},
+    draft::{Does, Draft},
     event::Event,
-    guard::{Rule, guard},
-    id::{Index, LeaseAt, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
+    guard::Rule,
+    id::{Index, ReplicaNo, TaskNo, TenantNo},
     note::NoteKey,
-    plan::{self, Plan, RouteSpec},
+    plan::RouteSpec,
     policy::Policy,
     reject::Reject,
-    session::AgentDeclaration,
     subtask::SubtaskState,
     task::{Mode, Priority, TaskStatus},
     time::Time,
@@ -37,13 +36,11 @@ use crate::{
     committer::{Answer, Answered, Input},
     docs::{Delivered, Docs},
     failure::{Failure, RETRY_AFTER_MS},
-    lint,
-    planner::{PlanRequest, Planner},
+    planner::Planner,
     registry::Registry,
     replica::{Created, Liveness},
     view::{EventPage, Executed, Submitted, TaskView},
     watch::Watch,
-    wire,
 };
 
 /// A caller waits this long for its command to become durable before it is told to come back.
@@ -65,7 +62,7 @@ pub struct Submission {
     pub metadata: Bytes,
     pub deadline: Option<Time>,
     pub due_at: Option<Time>,
-    /// Passes [`check`](check::check). `None`: the planner decomposes the request.
+    /// Passes [`check`](downbeat_core::check::check). `None`: the planner decomposes the request.
     pub plan: Option<Vec<Draft>>,
     /// Start it at once, in mode auto.
     pub execute: bool,
@@ -129,7 +126,7 @@ impl Engine {
         };
         let drafts = self.guarded("plan.subtasks", &drafts, &request.metadata)?;
         let plan = self.build(request.tenant, &request.id, request.priority, &drafts).await?;
-        let plan = plan.with_context(wire::session::context(&request.metadata));
+        let plan = plan.with_context(downbeat_store::context(&request.metadata));
         let served = if request.execute { Some(self.served(&plan).await?) } else { None };
         let submit = Submit {
             tenant: request.tenant,
@@ -163,20 +160,6 @@ impl Engine {
         }
     }
 
-    /// The drafts with the approvals that the operator's rules ask for.
-    fn guarded<'a>(
-        &self,
-        path: &str,
-        drafts: &'a [Draft],
-        metadata: &[u8],
-    ) -> Result<Cow<'a, [Draft]>, Failure> {
-        let guarded = guard(drafts, &self.rules, metadata);
-        if let Cow::Owned(drafts) = &guarded {
-            check::check_at(path, drafts, &[]).map_err(Failure::Invalid)?;
-        }
-        Ok(guarded)
-    }
-
     /// A task of that name, if it is the same one; one that is to be started and was not is started now.
     async fn found(&self, task: TaskNo, digest: [u8; 32], execute: bool) -> Result<Submitted, Failure> {
         let mut view = self.view(task, false).await?;
@@ -197,82 +180,6 @@ impl Engine {
         let record = record.ok_or_else(|| Failure::Internal(format!("task {} has no plan", head.no)))?;
         let (outputs, notes) = (BTreeMap::new(), self.notes_of(&record).await?);
         Ok(TaskView::new(head, subtasks, record, outputs, &notes, &events, self.registry.now()))
-    }
-
-    async fn decompose(&self, request: &Submission) -> Result<Vec<Draft>, Failure> {
-        let agents: Vec<AgentDeclaration> =
-            self.store.agents(request.tenant).await?.into_iter().map(|seen| seen.declaration).collect();
-        let asked = PlanRequest {
-            task_id: &request.id,
-            title: &request.title,
-            description: &request.description,
-            priority: request.priority,
-            metadata: &request.metadata,
-            agents: &agents,
-        };
-        let drafts = self.planner.plan(&asked).await.map_err(Failure::Invalid)?;
-        check::check(&drafts).map_err(Failure::Invalid)?;
-        Ok(drafts)
-    }
-
-    async fn build(
-        &self,
-        tenant: TenantNo,
-        id: &str,
-        priority: Priority,
-        drafts: &[Draft],
-    ) -> Result<Plan, Failure> {
-        let routes = self.routes_of(tenant, drafts).await?;
-        Ok(Plan::build(id, priority, self.policy.attempts_max, drafts, |spec| routes[spec]))
-    }
-
-    /// What drafts need, interned.
-    async fn routes_of(
-        &self,
-        tenant: TenantNo,
-        drafts: &[Draft],
-    ) -> Result<BTreeMap<RouteSpec, RouteNo>, Failure> {
-        let specs: Vec<RouteSpec> = RouteSpec::all_of(drafts).into_iter().collect();
-        let numbers = self.routes(tenant, &specs).await?;
-        Ok(specs.into_iter().zip(numbers).collect())
-    }
-
-    /// Interns routes, and lets the committer know new ones.
-    async fn routes(&self, tenant: TenantNo, specs: &[RouteSpec]) -> Result<Vec<RouteNo>, Failure> {
-        if let Some(known) = self.registry.known_routes(tenant, specs) {
-            return Ok(known);
-        }
-        let numbers = self.store.intern_routes(tenant, specs).await?;
-        let routes: Vec<_> = specs
-            .iter()
-            .zip(&numbers)
-            .map(|(spec, no)| downbeat_store::Route { no: *no, tenant, spec: spec.clone() })
-            .collect();
-        self.send(Input::Routes(routes.clone())).await?;
-        self.registry.learn_routes(&routes);
-        Ok(numbers)
-    }
-
-    /// The routes of a plan that an open session can do. Looks at the rows when the cache says that one is not.
-    async fn served(&self, plan: &Plan) -> Result<BTreeSet<RouteNo>, Failure> {
-        let routes = plan.routes();
-        let served = self.registry.served_now(routes);
-        if served.len() == routes.len() {
-            return Ok(served);
-        }
-        self.learn(routes).await?;
-        self.registry.learn_sessions(self.store.sessions().await?);
-        Ok(self.registry.served_now(routes))
-    }
-
-    /// Reads routes that are not known yet, and lets the committer know them.
-    pub(crate) async fn learn(&self, routes: &BTreeSet<RouteNo>) -> Result<(), Failure> {
-        let read = self.registry.find_routes(&*self.store, routes).await?;
-        if !read.is_empty() {
-            self.send(Input::Routes(read.clone())).await?;
-            self.registry.read_routes(&read);
-        }
-        Ok(())
     }
 
     /// Starts a task, resumes it, or states anew what is held. `checkpoints` are keys or subtask ids.
@@ -419,48 +326,6 @@ impl Engine {
         }
         events.truncate(usize::try_from(count).unwrap_or(usize::MAX));
         Ok(events)
-    }
-
-    /// What looks like a mistake in a plan that passes the check: work done twice, and agents or capabilities that
-    /// nobody ever registered.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub async fn warnings(&self, tenant: TenantNo, drafts: &[Draft]) -> Result<Vec<Violation>, Failure> {
-        let agents: Vec<AgentDeclaration> =
-            self.store.agents(tenant).await?.into_iter().map(|seen| seen.declaration).collect();
-        Ok(lint::warnings(drafts, &agents))
-    }
-
-    /// A worker adds children to the subtask it has; gives their full ids. Once this fails as `Unavailable`, it may be
-    /// asked again: children are found by their keys.
-    ///
-    /// # Errors
-    /// `Invalid` with every problem, `Reject`, `Unavailable`.
-    pub(crate) async fn spawn(
-        &self,
-        tenant: TenantNo,
-        session: SessionNo,
-        at: LeaseAt,
-        drafts: &[Draft],
-    ) -> Result<(Verdict, Vec<String>), Failure> {
-        check::check_at("children", drafts, &[]).map_err(Failure::Invalid)?;
-        let record = self.docs.record(&*self.store, at.task).await?;
-        let Some(record) = record.filter(|record| record.tenant == tenant) else {
-            return Ok((Verdict::Stale, Vec::new()));
-        };
-        let drafts = self.guarded("children", drafts, &record.request.metadata)?;
-        let routes = self.routes_of(tenant, &drafts).await?;
-        let priority = record.plan.node(at.index).map(|node| node.priority).unwrap_or_default();
-        // Whoever adds children decides over what fails.
-        let attempts_max = self.policy.attempts_max;
-        let mut route = |spec: &RouteSpec| routes[spec];
-        let children = plan::body(priority, attempts_max, OnFailure::Fail, &drafts, &[], &mut route);
-        let command = Command::Spawn { at, session, children: Arc::new(children) };
-        match self.decide(command).await? {
-            Reply::Spawned { verdict, children } => Ok((verdict, self.ids(at.task, &children).await?)),
-            other => Err(unexpected(&other)),
-        }
     }
 
     /// Sends a subtask to another agent by hand; gives its full id.

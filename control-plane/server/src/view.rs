@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use downbeat_core::{
+    check::Violation,
     event::{Artifact, AttemptError, Event, What},
     id::{Index, LeaseId, TaskId},
     note::{Gate, NoteKey},
@@ -276,6 +277,15 @@ impl EventPage {
 pub struct Submitted {
     pub view: TaskView,
     pub existed: bool,
+}
+
+/// What was found in a plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Why it would be refused.
+    pub errors: Vec<Violation>,
+    /// What looks like a mistake; only where it would not be refused.
+    pub warnings: Vec<Violation>,
 }
 
 /// The answer to an execution.

@@ -184,7 +184,7 @@ pub fn run(data: &[u8]) {
             judge(body::agent(raw)).iter().for_each(|name| assert!(plan::is_name(name)));
         }),
         b'g' => queries(&String::from_utf8_lossy(rest)),
-        b'h' => drop(session::context(rest)),
+        b'h' => drop(downbeat_store::context(rest)),
         b'i' => rest_body(rest, |raw| judge(body::decision(raw)).iter().for_each(decided)),
         b'j' => rest_body(rest, |raw| judge(body::signal("deployed", raw)).iter().for_each(signalled)),
         b'k' => rest_body(rest, |raw| judge(body::rerun(raw)).iter().for_each(again)),

@@ -8,7 +8,7 @@ use downbeat_core::{
     id::{Index, TaskNo, TenantNo},
     note::{NoteKey, Snapshot, Snapshots},
     plan::Plan,
-    task::TaskStatus,
+    task::{Task, TaskStatus},
 };
 use downbeat_store::PlanRecord;
 
@@ -18,7 +18,6 @@ use crate::{
     failure::Failure,
     past::{Fork, Past, Restoration},
     view::Submitted,
-    wire,
 };
 
 impl Engine {
@@ -35,11 +34,13 @@ impl Engine {
         let RerunRequest { subtasks, inputs, by, reason } = request;
         let mut rerun = Rerun { by, reason, ..Rerun::default() };
         let (task, _) = self.find(tenant, id).await?;
-        for name in subtasks.iter().chain(inputs.keys()) {
+        for name in &subtasks {
             rerun.from.insert(self.find_subtask(tenant, id, name).await?.1);
         }
         for (name, input) in inputs {
-            rerun.inputs.insert(self.find_subtask(tenant, id, &name).await?.1, input);
+            let (_, index, _) = self.find_subtask(tenant, id, &name).await?;
+            rerun.from.insert(index);
+            rerun.inputs.insert(index, input);
         }
         self.run_again(task, rerun).await
     }
@@ -113,7 +114,7 @@ impl Engine {
     ) -> Result<(TaskStatus, Vec<String>), Failure> {
         let (task, _) = self.find(tenant, id).await?;
         let event = self.find_snapshot(task, snapshot).await?.event;
-        let (record, events) = self.whole_history(task).await?;
+        let (_, record, events) = self.whole_history(task).await?;
         let Restoration { from, restored } = Past::at(&record.plan, &events, event).restoration(&record.plan);
         if from.is_empty() {
             return Err(Failure::invalid(
@@ -138,7 +139,7 @@ impl Engine {
         execute: bool,
     ) -> Result<Submitted, Failure> {
         let (task, _) = self.find(tenant, id).await?;
-        let (record, events) = self.whole_history(task).await?;
+        let (head, record, events) = self.whole_history(task).await?;
         let event = match point {
             Point::Now => events.len() as u64,
             Point::Event(number) => *number,
@@ -152,23 +153,18 @@ impl Engine {
             Done { output: body, artifacts, from: id.to_owned() }
         };
         let done = done.into_keys().zip(outputs.into_iter().map(taken_over)).collect();
-        let mut plan = Plan::default().with_context(wire::session::context(&record.request.metadata));
+        let mut plan = Plan::default().with_context(downbeat_store::context(&record.request.metadata));
         plan.grow(new_id, nodes);
         let served = if execute { Some(self.served(&plan).await?) } else { None };
-        let head = self
-            .store
-            .task(task)
-            .await?
-            .ok_or_else(|| Failure::NotFound { what: "task", name: id.to_owned() })?;
         let mut digest = blake3::Hasher::new_derive_key("downbeat 2026 fork 1");
         digest.update(&task.0.to_le_bytes()).update(&event.to_le_bytes()).update(new_id.as_bytes());
         let submit = Submit {
             tenant,
             id: new_id.to_owned(),
             digest: *digest.finalize().as_bytes(),
-            priority: head.task.priority,
+            priority: head.priority,
             deadline: None,
-            due_at: head.task.due_at,
+            due_at: head.due_at,
             request: record.request.clone(),
             plan: Arc::new(plan),
             served,
@@ -177,12 +173,12 @@ impl Engine {
         self.accept(submit, execute).await
     }
 
-    /// A task's plan, and all of its events.
-    async fn whole_history(&self, task: TaskNo) -> Result<(Arc<PlanRecord>, Vec<Event>), Failure> {
+    /// A task's row, its plan, and all of its events.
+    async fn whole_history(&self, task: TaskNo) -> Result<(Task, Arc<PlanRecord>, Vec<Event>), Failure> {
         let unknown = || Failure::NotFound { what: "task", name: task.to_string() };
         let head = self.store.task(task).await?.ok_or_else(unknown)?;
         let events = self.all_events(task, head.task.events).await?;
         let record = self.docs.record_of(&*self.store, task, head.task.total).await?.ok_or_else(unknown)?;
-        Ok((record, events))
+        Ok((head.task, record, events))
     }
 }

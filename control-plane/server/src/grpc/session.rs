@@ -454,7 +454,7 @@ async fn brief(engine: &Engine, assignment: &Assignment) -> Result<v1::Brief, Fa
         attempt: u32::from(assignment.attempt),
         input: plan.input(at.index).map(text).unwrap_or_default(),
         dependencies,
-        context: wire::session::context(&record.request.metadata),
+        context: wire::session::context(plan),
         deadline_ms: assignment.deadline.map_or(0, |at| at.0),
         priority: wire::priority(node.priority).into(),
         title: record.request.title.clone(),

@@ -1,6 +1,6 @@
 //! `TaskService`: submit, execute and follow tasks.
 
-use downbeat_core::{check::Violation, task::TaskStatus};
+use downbeat_core::task::TaskStatus;
 use downbeat_proto::v1::{
     self as pb,
     task_service_server::{TaskService, TaskServiceServer},
@@ -15,12 +15,7 @@ use crate::{
     failure::{Failure, RETRY_AFTER_MS},
     follow::Follower,
     view::EventPage,
-    wire::{
-        check, past,
-        problems::{LISTED_MAX, listed},
-        proto, request,
-        words::Word,
-    },
+    wire::{check, past, proto, request, words::Word},
 };
 
 /// Events read at once for a follower.
@@ -219,16 +214,8 @@ impl TaskService for TaskFace {
         request: Request<pb::LintPlanRequest>,
     ) -> Result<Response<pb::LintPlanResponse>, Status> {
         let tenant = tenant(&request);
-        let (errors, warnings) = match request::lint(request.into_inner()) {
-            Ok(drafts) => (Vec::new(), self.engine.warnings(tenant, &drafts).await.map_err(status)?),
-            Err(Failure::Invalid(violations)) => (violations, Vec::new()),
-            Err(failure) => return Err(status(failure)),
-        };
-        let issues = |found: Vec<Violation>| {
-            let found = listed(&found, LISTED_MAX).into_iter();
-            found.map(|Violation { field, issue }| pb::PlanIssue { field, issue }).collect()
-        };
-        answer(pb::LintPlanResponse { errors: issues(errors), warnings: issues(warnings) })
+        let found = self.engine.lint(tenant, request::lint(request.into_inner())).await.map_err(status)?;
+        answer(proto::linted(&found))
     }
 }
 

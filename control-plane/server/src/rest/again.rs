@@ -14,7 +14,6 @@ use super::{
 };
 use crate::{
     engine::Engine,
-    failure::Failure,
     wire::{
         answer::{Linted, Rerun, Shown, Signalled, Snapshot, Snapshots, Task},
         body,
@@ -207,10 +206,6 @@ async fn lint(
     _: NoParams,
     body: Body,
 ) -> Result<Response, Error> {
-    let (errors, warnings) = match body::lint(body.json()?) {
-        Ok(drafts) => (Vec::new(), engine.warnings(tenant, &drafts).await?),
-        Err(Failure::Invalid(violations)) => (violations, Vec::new()),
-        Err(failure) => return Err(failure.into()),
-    };
-    Ok(json(StatusCode::OK, &Linted::new(&errors, &warnings)))
+    let found = engine.lint(tenant, body::lint(body.json()?)).await?;
+    Ok(json(StatusCode::OK, &Linted::new(&found)))
 }

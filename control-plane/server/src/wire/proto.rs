@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use downbeat_core::{
+    check::Violation,
     draft::{Approval, Approvers, Does},
     event::{Artifact, AttemptError},
     id::Index,
@@ -18,11 +19,14 @@ use super::{
     figures::{load, seconds},
     kind::Kind,
     page,
+    problems::{LISTED_MAX, listed},
     words::Word,
 };
 use crate::{
     docs::Delivered,
-    view::{AgentView, AttemptView, EventPage, EventView, Executed, SubtaskView, TaskView, WorkerView},
+    view::{
+        AgentView, AttemptView, EventPage, EventView, Executed, Findings, SubtaskView, TaskView, WorkerView,
+    },
 };
 
 pub(crate) fn task(view: &TaskView) -> pb::Task {
@@ -130,6 +134,14 @@ fn gate(view: &TaskView, index: usize, sub: &SubtaskView) -> Option<pb::Gate> {
 /// The levels of approvers that are asked by now.
 pub(crate) fn asked<'a>(approval: &'a Approval, gate: &Gate) -> &'a [Approvers] {
     &approval.approvers[..approval.approvers.len().min(gate.level + 1)]
+}
+
+pub(crate) fn linted(found: &Findings) -> pb::LintPlanResponse {
+    let issues = |found| {
+        let found = listed(found, LISTED_MAX).into_iter();
+        found.map(|Violation { field, issue }| pb::PlanIssue { field, issue }).collect()
+    };
+    pb::LintPlanResponse { errors: issues(&found.errors), warnings: issues(&found.warnings) }
 }
 
 pub(crate) fn snapshot(snapshot: &Snapshot) -> pb::Snapshot {

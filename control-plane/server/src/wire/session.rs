@@ -9,6 +9,7 @@ use downbeat_core::{
     event::{Artifact, AttemptError},
     id::{LeaseAt, LeaseId, TaskNo},
     limits,
+    plan::Plan,
     session::{AgentDeclaration, WorkerDeclaration},
     subtask::Outcome,
 };
@@ -245,15 +246,12 @@ pub(crate) fn result_ack(ack: Ack, refused: Option<String>) -> v1::ResultAck {
     v1::ResultAck { lease: Some(lease_ref(ack.at)), verdict: verdict.into(), message }
 }
 
-/// The seeded shared context: `metadata.context`, or an empty object.
-pub fn context(metadata: &[u8]) -> Bytes {
-    #[derive(serde::Deserialize)]
-    struct Seed<'a> {
-        #[serde(borrow)]
-        context: Option<&'a serde_json::value::RawValue>,
+/// The context that a worker is handed: the task's, or an empty object.
+pub fn context(plan: &Plan) -> Bytes {
+    match plan.context() {
+        [] => Bytes::from_static(b"{}"),
+        context => Bytes::copy_from_slice(context),
     }
-    let seed = serde_json::from_slice::<Seed<'_>>(metadata).ok().and_then(|seed| seed.context);
-    seed.map_or(Bytes::from_static(b"{}"), |context| Bytes::copy_from_slice(context.get().as_bytes()))
 }
 
 #[cfg(test)]
@@ -275,6 +273,12 @@ mod tests {
         let line = v1::Progress { lease: None, message: "compiling".into(), fraction: 0.4 };
         assert_eq!(progress(&line), "40 % compiling");
         assert_eq!(cut("a\0b"), "a\u{fffd}b");
+    }
+
+    #[test]
+    fn a_worker_is_always_handed_an_object_as_context() {
+        let handed = |given: &'static str| context(&Plan::default().with_context(Bytes::from(given)));
+        assert_eq!((&handed("")[..], &handed(r#"{"a":1}"#)[..]), (&b"{}"[..], &br#"{"a":1}"#[..]));
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! What comes of signals, of doing it again, and of looking at a plan.
 
-use downbeat_core::{check::Violation, note};
+use downbeat_core::note;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Moment, TaskStatusWord, error::Problem};
-use crate::wire::problems::{LISTED_MAX, listed};
+use crate::{
+    view::Findings,
+    wire::problems::{LISTED_MAX, listed},
+};
 
 /// A signal that was taken by a subtask, or is kept for one.
 #[derive(Debug, Serialize, ToSchema)]
@@ -63,8 +66,8 @@ pub(crate) struct Linted {
 }
 
 impl Linted {
-    pub(crate) fn new(errors: &[Violation], warnings: &[Violation]) -> Linted {
+    pub(crate) fn new(found: &Findings) -> Linted {
         let problems = |found| listed(found, LISTED_MAX).into_iter().map(Problem::from).collect();
-        Linted { errors: problems(errors), warnings: problems(warnings) }
+        Linted { errors: problems(&found.errors), warnings: problems(&found.warnings) }
     }
 }
