@@ -9,7 +9,7 @@ use downbeat_core::{
     session::{Session, SessionState},
     time::Time,
 };
-use downbeat_store::{Leased, Store, StoreError};
+use downbeat_store::{Leased, Store, StoreError, Tick};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::mpsc, time::Instant};
 
@@ -26,6 +26,10 @@ use crate::{
 pub(crate) const HINTS_MAX: usize = 1_024;
 /// Due rows read in one look; the rest come with the next.
 const DUE_LIMIT: u32 = 500;
+/// How long after its time others look whether whoever waits for it has seen to it: a replica that lives has by then.
+const OVERDUE_AFTER: Duration = Duration::from_millis(200);
+/// The least time between two such looks.
+const OVERDUE_PACE: Duration = Duration::from_millis(200);
 /// Subtasks blocked or unblocked in one look.
 const STUCK_LIMIT: u32 = 500;
 /// Everything is looked at once in so many ticks, changed or not: what a lost effect left behind has to be found.
@@ -78,6 +82,8 @@ pub(crate) struct Ticker {
     lines: Pace,
     leases: Pace,
     ticks: u32,
+    /// When to look for what should have been seen to.
+    overdue: Option<Instant>,
     away: bool,
 }
 
@@ -105,6 +111,7 @@ impl Ticker {
             lines: Pace::default(),
             leases: Pace::default(),
             ticks: 0,
+            overdue: None,
             away: false,
         }
     }
@@ -115,7 +122,7 @@ impl Ticker {
         let mut others = Notice::default();
         let mut gather_until: Option<Instant> = None;
         loop {
-            let wake = gather_until.map_or(next, |at| at.min(next));
+            let wake = [gather_until, self.overdue].into_iter().flatten().fold(next, Instant::min);
             let hint = tokio::time::timeout_at(wake, hints.recv()).await;
             let outcome = match hint {
                 Ok(None) => return,
@@ -144,6 +151,9 @@ impl Ticker {
                 let outcome = self.look().await;
                 self.note(outcome);
                 next = Instant::now() + self.jittered_tick();
+            } else if self.overdue.is_some_and(|at| at <= Instant::now()) {
+                let outcome = self.look_for_overdue().await;
+                self.note(outcome);
             }
         }
     }
@@ -169,11 +179,10 @@ impl Ticker {
     async fn look(&mut self) -> Result<(), StoreError> {
         let began = self.clock.now();
         let lines = self.lines.next() <= began;
-        let tick = self.store.tick(self.replica, self.config.dead_after_ms, DUE_LIMIT, lines).await?;
+        let tick = self.read(lines).await?;
         if lines {
             self.lines.took(began, self.clock.now());
         }
-        self.registry.see_time(tick.now);
         let changed = tick.sessions_mark != self.sessions_mark || tick.replicas != self.live;
         self.sessions_mark = tick.sessions_mark;
         self.live.clone_from(&tick.replicas);
@@ -197,6 +206,26 @@ impl Ticker {
             self.maintained = Some(Instant::now());
         }
         Ok(())
+    }
+
+    /// What nobody has seen to at its time: its replica is gone.
+    async fn look_for_overdue(&mut self) -> Result<(), StoreError> {
+        let tick = self.read(false).await?;
+        self.give(Input::Tick(tick)).await;
+        Ok(())
+    }
+
+    async fn read(&mut self, lines: bool) -> Result<Tick, StoreError> {
+        self.overdue = None;
+        let tick = self.store.tick(self.replica, self.config.dead_after_ms, DUE_LIMIT, lines).await?;
+        self.registry.see_time(tick.now);
+        let more = tick.due.len() >= DUE_LIMIT as usize;
+        let next = if more { Some(tick.now) } else { tick.next_due };
+        self.overdue = next.map(|at| {
+            let after = Duration::from_millis(u64::try_from(at.0 - tick.now.0).unwrap_or(0));
+            Instant::now() + OVERDUE_PACE.max(after + OVERDUE_AFTER)
+        });
+        Ok(tick)
     }
 
     async fn learn_routes(&self, in_line: &BTreeSet<RouteNo>) -> Result<(), StoreError> {

@@ -29,6 +29,8 @@ pub struct Tick {
     pub replicas: Vec<downbeat_core::id::ReplicaNo>,
     /// What is due, oldest first, at most the limit.
     pub due: Vec<Due>,
+    /// When the next one is due that is not yet, whoever waits for it.
+    pub next_due: Option<Time>,
     /// Routes that have somebody in line, if it was asked for.
     pub in_line: Option<Vec<RouteNo>>,
     /// Changes whenever any session is opened, changed or deleted.

@@ -115,6 +115,7 @@ conformance! {
     }
     ticks {
         what_is_due_comes_oldest_first
+        the_next_time_is_told_with_what_is_due
         a_silent_replica_is_dead
         a_replica_that_leaves_is_gone
         the_mark_changes_with_every_session

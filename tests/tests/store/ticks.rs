@@ -6,7 +6,7 @@ use downbeat_core::{
     plan::RouteSpec,
     rows::Changes,
     subtask::Subtask,
-    task::Priority,
+    task::{Priority, Task},
     time::Time,
 };
 use downbeat_store::{Due, Store};
@@ -44,6 +44,25 @@ pub(crate) async fn what_is_due_comes_oldest_first(store: &dyn Store) {
     let mut now = store.writer().await.unwrap();
     let loaded = now.load(&Default::default()).await.unwrap();
     assert!(loaded.now >= tick.now && tick.now > Time(1_600_000_000_000), "{:?} {:?}", loaded.now, tick.now);
+}
+
+pub(crate) async fn the_next_time_is_told_with_what_is_due(store: &dyn Store) {
+    let far = |ms: i64| Some(Time(i64::MAX / 2 - ms));
+    let task = |no, at| Task { wake_at: at, ..build::task(no) };
+    let mut session = build::session(7);
+    session.wake_at = far(3);
+    let waiting = subtask_row(1, 0, Subtask { wake_at: far(2), ..build::subtask() });
+    let changes = Changes {
+        new_tasks: vec![task(1, far(1)), task(2, Some(Time(10)))],
+        new_subtasks: vec![waiting],
+        ..Changes::default()
+    };
+    write(store, &changes).await;
+    let replica = store.join().await.unwrap();
+    let tick = store.tick(replica, HOUR_MS, 100, false).await.unwrap();
+    assert_eq!((tick.due.len(), tick.next_due), (1, far(2)));
+    write(store, &Changes { new_sessions: vec![session], ..Changes::default() }).await;
+    assert_eq!(store.tick(replica, HOUR_MS, 0, false).await.unwrap().next_due, far(3));
 }
 
 pub(crate) async fn a_silent_replica_is_dead(store: &dyn Store) {

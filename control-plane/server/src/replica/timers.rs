@@ -1,5 +1,5 @@
 //! What waits for a time, as far as this replica knows. The rows' `wake_at` is the truth; a timer that is
-//! lost or never learned is found by the next tick.
+//! lost or never learned is found when the ticker looks for what is overdue.
 
 use std::collections::BTreeSet;
 

@@ -222,6 +222,7 @@ fn sighting(cells: &mut dyn Cells, into: &mut Tick) -> Result<()> {
         4 => into.due.push(Due { at, wake: Wake::Task(TaskNo(no)) }),
         5 => into.due.push(Due { at, wake: Wake::Subtask(TaskNo(no), index) }),
         6 => into.due.push(Due { at, wake: Wake::Session(SessionNo(no)) }),
+        7 => into.next_due = Some(at),
         _ => return Err(StoreError::Corrupt(format!("a tick gives no rows of kind {kind}"))),
     }
     Ok(())

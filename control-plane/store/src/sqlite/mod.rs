@@ -298,6 +298,7 @@ fn tick(
         now,
         replicas: read::replicas(transaction)?,
         due: read::due(transaction, now, limit)?,
+        next_due: read::next_due(transaction, now)?,
         in_line: lines.then(|| read::routes_in_line(transaction)).transpose()?,
         sessions_mark: read::sessions_mark(transaction)?,
     })

@@ -162,6 +162,10 @@ pub(super) fn due(conn: &Connection, now: Time, limit: u32) -> Result<Vec<Due>> 
     })
 }
 
+pub(super) fn next_due(conn: &Connection, now: Time) -> Result<Option<Time>> {
+    one(conn, include_str!("sql/next_due.sql"), [now.0], |cells| cells.long().map(Time))
+}
+
 pub(super) fn routes_in_line(conn: &Connection) -> Result<Vec<RouteNo>> {
     all(conn, include_str!("sql/routes_in_line.sql"), [], |cells| cells.long().map(RouteNo))
 }

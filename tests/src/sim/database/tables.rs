@@ -243,7 +243,8 @@ impl Tables {
         let subtasks = self.waking.iter().map(|&(at, t, i)| Due { at, wake: Wake::Subtask(t, i) });
         let rows = self.sessions.values().map(|(_, row)| row);
         let sessions = rows.filter_map(|s| Some(Due { at: s.wake_at?, wake: Wake::Session(s.no) }));
-        let mut due: Vec<Due> = tasks.chain(subtasks).chain(sessions).filter(|due| due.at <= now).collect();
+        let (mut due, later): (Vec<Due>, Vec<Due>) =
+            tasks.chain(subtasks).chain(sessions).partition(|due| due.at <= now);
         due.sort_by_key(|due| (due.at, due.wake));
         due.truncate(limit);
         let in_line = |(route, line): (&RouteNo, &BTreeSet<Queued>)| (!line.is_empty()).then_some(*route);
@@ -251,6 +252,7 @@ impl Tables {
             now,
             replicas: self.beats.keys().copied().collect(),
             due,
+            next_due: later.iter().map(|due| due.at).min(),
             in_line: lines.then(|| self.line.iter().filter_map(in_line).collect()),
             sessions_mark: (
                 self.sessions.values().map(|(stamp, _)| stamp).sum(),

@@ -1,7 +1,7 @@
 -- $1 this replica, $2 milliseconds after which a silent one is dead, $3 limit of what is due, $4 whether to look at
 -- the lines: that walks over what has left them and is not cleaned up yet.
 -- Kinds: 0 the time, 1 the mark of the sessions, 2 a live replica, 3 a route with somebody in line,
--- 4 a due task, 5 a due subtask, 6 a due session. All parts see the same snapshot.
+-- 4 a due task, 5 a due subtask, 6 a due session, 7 the next time that is not due yet. All parts see the same snapshot.
 -- The mark sums the stamps, as batches do not commit in the order of their stamps: the newest one would hide
 -- a change that was drawn before it and committed after.
 with clock as materialized (
@@ -34,6 +34,13 @@ due as (
     )
     order by at, kind, no, idx
     limit $3::bigint
+),
+next as (
+    select least(
+        (select wake_at from tasks where wake_at > (select now from clock) order by wake_at limit 1),
+        (select wake_at from subtasks where wake_at > (select now from clock) order by wake_at limit 1),
+        (select wake_at from sessions where wake_at > (select now from clock) order by wake_at limit 1)
+    ) as at
 )
 select 0 as kind, now as no, 0 as idx, 0 as at from clock
 union all
@@ -45,3 +52,5 @@ select 3, r.no, 0, 0 from routes r
 where $4::boolean and exists (select from subtasks s where s.route = r.no and s.queued is not null)
 union all
 select kind, no, idx, at from due
+union all
+select 7, 0, 0, at from next where at is not null
