@@ -5,8 +5,8 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let files =
-        ["common", "task", "review", "agent", "worker"].map(|name| format!("downbeat/v1/{name}.proto"));
+    let files = ["common", "task", "review", "agent", "worker", "workflow"]
+        .map(|name| format!("downbeat/v1/{name}.proto"));
     println!("cargo:rerun-if-changed=downbeat");
     let descriptors = protox::compile(files, ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);

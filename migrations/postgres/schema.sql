@@ -313,6 +313,25 @@ CREATE TABLE public.tenants (
     name text NOT NULL
 );
 
+CREATE TABLE public.workflow_versions (
+    created_at bigint NOT NULL,
+    tenant integer NOT NULL,
+    version integer NOT NULL,
+    restores integer,
+    name text NOT NULL COLLATE pg_catalog."C",
+    description text NOT NULL,
+    created_by text NOT NULL,
+    digest bytea NOT NULL,
+    definition bytea NOT NULL
+);
+
+CREATE TABLE public.workflows (
+    tenant integer NOT NULL,
+    version integer NOT NULL,
+    deleted boolean NOT NULL,
+    name text NOT NULL COLLATE pg_catalog."C"
+);
+
 ALTER TABLE ONLY public.history ATTACH PARTITION public.history_default DEFAULT;
 
 ALTER TABLE ONLY public.agents
@@ -365,6 +384,12 @@ ALTER TABLE ONLY public.tenants
 
 ALTER TABLE ONLY public.tenants
     ADD CONSTRAINT tenants_pkey PRIMARY KEY (no);
+
+ALTER TABLE ONLY public.workflow_versions
+    ADD CONSTRAINT workflow_versions_pkey PRIMARY KEY (tenant, name, version);
+
+ALTER TABLE ONLY public.workflows
+    ADD CONSTRAINT workflows_pkey PRIMARY KEY (tenant, name);
 
 CREATE INDEX sessions_waking ON public.sessions USING btree (wake_at) WHERE (wake_at IS NOT NULL);
 

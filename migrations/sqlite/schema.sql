@@ -152,3 +152,24 @@ CREATE TABLE tenants (
     no integer primary key,
     name text not null unique
 ) strict;
+
+CREATE TABLE workflow_versions (
+    tenant integer not null,
+    name text not null,
+    version integer not null,
+    restores integer,
+    created_at integer not null,
+    created_by text not null,
+    description text not null,
+    digest blob not null,
+    definition blob not null,
+    primary key (tenant, name, version)
+) strict;
+
+CREATE TABLE workflows (
+    tenant integer not null,
+    name text not null,
+    version integer not null,
+    deleted integer not null,
+    primary key (tenant, name)
+) strict, without rowid;

@@ -18,4 +18,5 @@ mod e2e {
     mod review;
     mod tasks;
     mod worker_stream;
+    mod workflows;
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -195,6 +196,15 @@ pub struct Request {
     pub description: String,
     /// A JSON object.
     pub metadata: Bytes,
+    /// What it was started from.
+    pub workflow: Option<WorkflowAt>,
+}
+
+/// A version of a stored workflow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkflowAt {
+    pub name: String,
+    pub version: u32,
 }
 
 /// What a person may do with one subtask.

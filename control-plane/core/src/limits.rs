@@ -79,5 +79,9 @@ pub const EXPRESSION_STEPS: u64 = 1_000_000;
 pub const FALLBACKS: usize = 10;
 /// Codes of errors that are not tried again.
 pub const CODES: usize = 100;
+/// The parameters' schema and the plan of one version of a stored workflow, in bytes of JSON.
+pub const WORKFLOW_BYTES: usize = 1024 * 1024;
+/// Secrets that one stored workflow may name.
+pub const SECRETS: usize = 100;
 /// Snapshots of one task.
 pub const SNAPSHOTS: usize = 100;

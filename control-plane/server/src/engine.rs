@@ -4,6 +4,7 @@
 mod again;
 mod agents;
 mod drafts;
+mod workflows;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use downbeat_core::{
     check::Violation,
-    command::{Action, Command, Decision, Reply, Request, Sent, Submit},
+    command::{Action, Command, Decision, Reply, Request, Sent, Submit, WorkflowAt},
     draft::{Does, Draft},
     event::Event,
     guard::Rule,
@@ -32,6 +33,7 @@ use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+pub use self::workflows::Start;
 use crate::{
     committer::{Answer, Answered, Input},
     docs::{Delivered, Docs},
@@ -64,6 +66,8 @@ pub struct Submission {
     pub due_at: Option<Time>,
     /// Passes [`check`](downbeat_core::check::check). `None`: the planner decomposes the request.
     pub plan: Option<Vec<Draft>>,
+    /// What the plan comes from, where that is a stored workflow.
+    pub workflow: Option<WorkflowAt>,
     /// Start it at once, in mode auto.
     pub execute: bool,
 }
@@ -139,6 +143,7 @@ impl Engine {
                 title: request.title,
                 description: request.description,
                 metadata: request.metadata,
+                workflow: request.workflow,
             },
             plan: Arc::new(plan),
             served,

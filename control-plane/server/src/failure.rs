@@ -14,6 +14,9 @@ pub enum Failure {
     NotFound { what: &'static str, name: String },
     #[error(transparent)]
     Reject(#[from] Reject),
+    /// Somebody else was there before: the stable reason, and how things stand.
+    #[error("{message}")]
+    Conflict { code: &'static str, message: String },
     /// Nothing capable answers right now; try again after so many milliseconds.
     #[error("{message}")]
     Unavailable { message: String, retry_after_ms: u64 },
@@ -32,7 +35,9 @@ impl Failure {
             Failure::Invalid(_) => "INVALID_REQUEST",
             Failure::NotFound { what: "task", .. } => "TASK_UNKNOWN",
             Failure::NotFound { what: "subtask", .. } => "SUBTASK_UNKNOWN",
+            Failure::NotFound { what: "workflow", .. } => "WORKFLOW_UNKNOWN",
             Failure::NotFound { .. } => "NOT_FOUND",
+            Failure::Conflict { code, .. } => code,
             Failure::Reject(reject) => reject.code(),
             Failure::Unavailable { .. } => "UNAVAILABLE",
             Failure::Internal(_) => "INTERNAL",

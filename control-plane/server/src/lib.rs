@@ -25,6 +25,7 @@ mod ticker;
 pub mod view;
 pub mod watch;
 pub mod wire;
+mod workflow;
 
 pub use crate::{
     config::Config,

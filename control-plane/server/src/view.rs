@@ -14,9 +14,9 @@ use downbeat_core::{
     task::{Task, TaskStatus},
     time::Time,
 };
-use downbeat_store::PlanRecord;
+use downbeat_store::{PlanRecord, WorkflowVersion};
 
-use crate::docs::Delivered;
+use crate::{docs::Delivered, workflow::Definition};
 
 /// A whole task.
 #[derive(Clone, Debug)]
@@ -29,6 +29,50 @@ pub struct TaskView {
     pub metrics: Metrics,
     /// Also show what runs again, and what belonged to it.
     pub with_replaced: bool,
+}
+
+/// A version of a stored workflow, with what it says.
+#[derive(Clone, Debug)]
+pub struct WorkflowView {
+    pub version: WorkflowVersion,
+    pub(crate) definition: Definition,
+}
+
+/// The answer to a change of a stored workflow: its newest version, and whether it was so before.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub view: WorkflowView,
+    pub existed: bool,
+}
+
+/// A page of workflows, or of versions of one.
+#[derive(Clone, Debug)]
+pub struct WorkflowPage {
+    pub versions: Vec<WorkflowVersion>,
+    more: bool,
+}
+
+impl WorkflowPage {
+    /// A page of at most `limit` of these; there is a next one when there are more.
+    pub(crate) fn cut(mut versions: Vec<WorkflowVersion>, limit: u32) -> WorkflowPage {
+        let more = versions.len() > limit as usize;
+        versions.truncate(limit as usize);
+        WorkflowPage { versions, more }
+    }
+
+    /// What the next page begins after; `None`: there is none.
+    pub fn next(&self) -> Option<&WorkflowVersion> {
+        self.versions.last().filter(|_| self.more)
+    }
+}
+
+/// How two versions differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkflowDiff {
+    pub from: u32,
+    pub to: u32,
+    /// Unified; empty: they say the same.
+    pub diff: String,
 }
 
 /// One subtask of it; its fixed part is `record.plan.nodes()[index]`.

@@ -11,6 +11,7 @@ pub mod postgres;
 pub mod query;
 mod rows;
 pub mod sqlite;
+mod workflow;
 
 use bytes::Bytes;
 use downbeat_core::{
@@ -34,6 +35,7 @@ pub use crate::{
     },
     rows::context,
     sqlite::{Clock, SqliteStore},
+    workflow::{WorkflowChange, WorkflowHead, WorkflowRecord, WorkflowVersion},
 };
 
 /// What every call gives back.
@@ -151,6 +153,36 @@ pub trait Store: Send + Sync + 'static {
 
     /// Every agent of the tenant as it was last declared, by name.
     fn agents(&self, tenant: TenantNo) -> BoxFuture<'_, Result<Vec<AgentSeen>>>;
+
+    /// A version of a stored workflow, the newest where none is named, and where its name stands. Deleted ones are
+    /// found too.
+    fn workflow<'a>(
+        &'a self,
+        tenant: TenantNo,
+        name: &'a str,
+        version: Option<u32>,
+    ) -> BoxFuture<'a, Result<Option<WorkflowRecord>>>;
+
+    /// The newest version of each stored workflow that is not deleted, by name, from the first after `after`; without
+    /// definitions.
+    fn workflows<'a>(
+        &'a self,
+        tenant: TenantNo,
+        after: &'a str,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<WorkflowVersion>>>;
+
+    /// The versions of one workflow below `before`, newest first, without definitions.
+    fn workflow_versions<'a>(
+        &'a self,
+        tenant: TenantNo,
+        name: &'a str,
+        before: u32,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<WorkflowVersion>>>;
+
+    /// Takes a workflow a step further. `Conflict` when its name does not stand where the change has seen it.
+    fn change_workflow<'a>(&'a self, change: &'a WorkflowChange) -> BoxFuture<'a, Result<()>>;
 
     /// Creates what has to exist ahead of time (history partitions). Called at start and hourly.
     fn maintain(&self) -> BoxFuture<'_, Result<()>>;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use downbeat_core::{
-    command::Request,
+    command::{Request, WorkflowAt},
     event::{Artifact, Event},
     id::{Index, LeaseAt, LeaseId, ReplicaNo, RouteNo, SessionNo, TaskId, TaskNo, TenantNo},
     note::NoteKey,
@@ -19,7 +19,9 @@ use downbeat_core::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{Leased, PlanRecord, Result, Route, StoreError, TaskSummary};
+use crate::{
+    Leased, PlanRecord, Result, Route, StoreError, TaskSummary, WorkflowHead, WorkflowRecord, WorkflowVersion,
+};
 
 /// The milliseconds of one day: history is partitioned by `at / DAY_MS`.
 pub(crate) const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -199,7 +201,8 @@ pub(crate) fn plan_part(cells: &mut dyn Cells, into: &mut Vec<PlanParts>) -> Res
         let metadata =
             words.metadata.map_or_else(Bytes::new, |json| Bytes::from(String::from(Box::<str>::from(json))));
         let context = context(&metadata);
-        let request = Request { title, description: words.description.into_owned(), metadata };
+        let (description, workflow) = (words.description.into_owned(), words.workflow);
+        let request = Request { title, description, metadata, workflow };
         into.push(PlanParts { task, tenant, id, request, context, nodes });
         return Ok(());
     };
@@ -275,6 +278,30 @@ pub(crate) fn agent(cells: &mut dyn Cells) -> Result<AgentSeen> {
     })
 }
 
+/// `version, deleted`, and a [`workflow_version`]
+pub(crate) fn workflow_record(cells: &mut dyn Cells) -> Result<WorkflowRecord> {
+    let head = WorkflowHead { version: cells.number()?, deleted: cells.long()? != 0 };
+    Ok(WorkflowRecord { head, version: workflow_version(cells)? })
+}
+
+/// `name, version, restores, created_at, created_by, description, digest, definition`
+pub(crate) fn workflow_version(cells: &mut dyn Cells) -> Result<WorkflowVersion> {
+    Ok(WorkflowVersion {
+        name: cells.text()?,
+        version: cells.number()?,
+        restores: cells.integer()?.map(restored).transpose()?,
+        created_at: Time(cells.long()?),
+        created_by: cells.text()?,
+        description: cells.text()?,
+        digest: cells.array()?,
+        definition: Bytes::from(cells.bytes()?),
+    })
+}
+
+fn restored(number: i64) -> Result<u32> {
+    u32::try_from(number).map_err(|_| StoreError::Corrupt(format!("{number} is no version")))
+}
+
 /// Appends one row's events (`body`) that are numbered above `after`.
 pub(crate) fn events(cells: &mut dyn Cells, after: u64, into: &mut Vec<Event>) -> Result<()> {
     let batch: Vec<Event> = decode(&cells.bytes()?)?;
@@ -288,6 +315,8 @@ struct Words<'a> {
     description: std::borrow::Cow<'a, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     metadata: Option<Box<RawValue>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    workflow: Option<WorkflowAt>,
 }
 
 /// `plans.request`. Metadata is kept to the byte, but for white space around it; empty stays empty.
@@ -299,7 +328,8 @@ pub(crate) fn request(request: &Request) -> Result<Vec<u8>> {
                 .map_err(|error| StoreError::Refused(format!("metadata is not JSON: {error}")))?,
         ),
     };
-    encode(&Words { description: request.description.as_str().into(), metadata })
+    let workflow = request.workflow.clone();
+    encode(&Words { description: request.description.as_str().into(), metadata, workflow })
 }
 
 /// The day whose partition holds what happened at `at`.

@@ -127,6 +127,7 @@ impl Client {
             deadline: None,
             due_at: None,
             plan: Some(drafts),
+            workflow: None,
             execute: true,
         }
     }

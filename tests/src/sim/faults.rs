@@ -18,7 +18,7 @@ use downbeat_core::{
 };
 use downbeat_store::{
     Leased, ListTasks, Loaded, Places, PlanRecord, Result, Route, Store, StoreError, TaskPage, TaskRecord,
-    Tick, Writer,
+    Tick, WorkflowChange, WorkflowRecord, WorkflowVersion, Writer,
 };
 use futures::future::BoxFuture;
 use tokio::{sync::mpsc, time::sleep};
@@ -182,6 +182,38 @@ impl Store for FaultyStore {
 
     fn agents(&self, tenant: TenantNo) -> BoxFuture<'_, Result<Vec<AgentSeen>>> {
         Box::pin(self.trip(async move { self.inner.agents(tenant).await }))
+    }
+
+    fn workflow<'a>(
+        &'a self,
+        tenant: TenantNo,
+        name: &'a str,
+        version: Option<u32>,
+    ) -> BoxFuture<'a, Result<Option<WorkflowRecord>>> {
+        Box::pin(self.trip(async move { self.inner.workflow(tenant, name, version).await }))
+    }
+
+    fn workflows<'a>(
+        &'a self,
+        tenant: TenantNo,
+        after: &'a str,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<WorkflowVersion>>> {
+        Box::pin(self.trip(async move { self.inner.workflows(tenant, after, limit).await }))
+    }
+
+    fn workflow_versions<'a>(
+        &'a self,
+        tenant: TenantNo,
+        name: &'a str,
+        before: u32,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<WorkflowVersion>>> {
+        Box::pin(self.trip(async move { self.inner.workflow_versions(tenant, name, before, limit).await }))
+    }
+
+    fn change_workflow<'a>(&'a self, change: &'a WorkflowChange) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.trip(async move { self.inner.change_workflow(change).await }))
     }
 
     fn maintain(&self) -> BoxFuture<'_, Result<()>> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use downbeat_core::{
-    command::Request,
+    command::{Request, WorkflowAt},
     draft::Draft,
     event::{Artifact, AttemptError, Event, What},
     id::{Index, LeaseId, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
@@ -106,6 +106,7 @@ pub(crate) fn plan(task: i64) -> NewPlan {
         title: format!("Title of {task} 🎼"),
         description: "Line one\nline \"two\"\u{0}".into(),
         metadata: Bytes::from_static(b"{\"b\": 1, \"a\":{\"x\":[true , null]}}"),
+        workflow: Some(WorkflowAt { name: "release".into(), version: 7 }),
     };
     NewPlan { tenant: TENANT, task: TaskNo(task), request, plan: Arc::new(plan) }
 }

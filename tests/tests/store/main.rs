@@ -12,6 +12,7 @@ mod on_postgres;
 mod on_sqlite;
 mod remembered;
 mod ticks;
+mod workflows;
 
 use std::{
     path::{Path, PathBuf},
@@ -121,6 +122,12 @@ conformance! {
         the_mark_changes_with_every_session
         routes_with_somebody_in_line_are_named
         upkeep_may_be_repeated
+    }
+    workflows {
+        versions_come_back_as_they_were_written
+        a_step_from_elsewhere_is_a_conflict
+        deleted_workflows_keep_their_versions
+        workflows_are_listed_by_name_in_pages
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) fn status(failure: Failure) -> Status {
         Failure::Reject(Reject::BatchFull) => {
             details.set_retry_info(Some(Duration::from_millis(crate::failure::RETRY_AFTER_MS)));
         }
-        Failure::NotFound { .. } | Failure::Reject(_) | Failure::Internal(_) => {}
+        Failure::NotFound { .. } | Failure::Conflict { .. } | Failure::Reject(_) | Failure::Internal(_) => {}
     }
     Status::with_error_details(code, message(&failure), details)
 }
@@ -61,6 +61,7 @@ fn code(failure: &Failure) -> Code {
             }
             Reject::BatchFull => Code::Unavailable,
         },
+        Failure::Conflict { .. } => Code::Aborted,
         Failure::Unavailable { .. } => Code::Unavailable,
         Failure::Internal(_) => Code::Internal,
     }
@@ -74,9 +75,10 @@ fn message(failure: &Failure) -> String {
             tracing::error!(cause, "a gRPC request failed");
             "internal error; the control plane's log has the cause".into()
         }
-        Failure::NotFound { .. } | Failure::Reject(_) | Failure::Unavailable { .. } => {
-            shown(&failure.to_string())
-        }
+        Failure::NotFound { .. }
+        | Failure::Conflict { .. }
+        | Failure::Reject(_)
+        | Failure::Unavailable { .. } => shown(&failure.to_string()),
     }
 }
 

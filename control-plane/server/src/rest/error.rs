@@ -162,6 +162,7 @@ fn status(failure: &Failure) -> StatusCode {
             | Reject::SubtaskState { .. } => StatusCode::CONFLICT,
             Reject::BatchFull => StatusCode::SERVICE_UNAVAILABLE,
         },
+        Failure::Conflict { .. } => StatusCode::CONFLICT,
         Failure::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
         Failure::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -219,6 +220,7 @@ mod tests {
             (Failure::invalid("title", "bad").into(), 400, "INVALID_REQUEST", None),
             (Failure::NotFound { what: "task", name: "t".into() }.into(), 404, "TASK_UNKNOWN", None),
             (Failure::Reject(Reject::TaskConflict("t".into())).into(), 409, "TASK_CONFLICT", None),
+            (Failure::Conflict { code: "X", message: "w".into() }.into(), 409, "X", None),
             (Failure::Reject(Reject::TaskUnknown).into(), 404, "TASK_UNKNOWN", None),
             (Failure::Reject(Reject::TaskFinished(TaskStatus::Failed)).into(), 409, "TASK_FINISHED", None),
             (

@@ -113,6 +113,25 @@ fn named(name: &str, description: &str) -> Parameter {
         .build()
 }
 
+/// `{name}` of a stored workflow.
+pub(super) struct WorkflowPath(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for WorkflowPath {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<WorkflowPath, Error> {
+        let name: String = path(parts, state).await?;
+        request::agent(&name)?;
+        Ok(WorkflowPath(name))
+    }
+}
+
+impl IntoParams for WorkflowPath {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![named("name", "The workflow's")]
+    }
+}
+
 /// `{name}` of an agent.
 pub(super) struct AgentPath(pub(super) String);
 

@@ -9,6 +9,7 @@ mod health;
 pub mod openapi;
 mod review;
 mod tasks;
+mod workflows;
 
 use std::time::Duration;
 
@@ -48,6 +49,7 @@ fn routes() -> OpenApiRouter<Engine> {
         .merge(tasks::routes())
         .merge(review::routes())
         .merge(again::routes())
+        .merge(workflows::routes())
         .merge(agents::routes())
         .merge(health::routes())
         .merge(openapi::routes())

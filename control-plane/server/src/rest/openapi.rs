@@ -2,6 +2,8 @@
 //!
 //! The bodies here are descriptions; `wire` reads what comes, and a test holds the two together.
 
+pub mod workflow;
+
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use axum::{http::StatusCode, response::IntoResponse, response::Response};
@@ -36,6 +38,7 @@ static DOCUMENT: LazyLock<Bytes> =
     tags(
         (name = "tasks", description = "Submit, execute and follow tasks"),
         (name = "review", description = "What a person does with one subtask"),
+        (name = "workflows", description = "Plans with parameters, kept by name and version"),
         (name = "agents", description = "Who can do the work"),
         (name = "health", description = "For probes"),
     ),
@@ -331,7 +334,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::wire::{body, past};
+    use crate::wire::{body, past, workflow::json as workflow};
 
     fn document() -> Value {
         serde_json::from_slice(&DOCUMENT).expect("the document is JSON")
@@ -340,6 +343,7 @@ mod tests {
     #[test]
     fn every_route_is_described() {
         let expected = [
+            "delete /v1/workflows/{name}",
             "get /agents",
             "get /agents/{name}",
             "get /healthz",
@@ -351,6 +355,10 @@ mod tests {
             "get /tasks/{task_id}/events",
             "get /tasks/{task_id}/snapshots",
             "get /tasks/{task_id}/subtasks/{subtask_id}/output",
+            "get /v1/workflows",
+            "get /v1/workflows/{name}",
+            "get /v1/workflows/{name}/diff",
+            "get /v1/workflows/{name}/versions",
             "get /workers",
             "post /execute/{task_id}",
             "post /orchestrate",
@@ -369,6 +377,10 @@ mod tests {
             "post /tasks/{task_id}/subtasks/{subtask_id}/retry",
             "post /tasks/{task_id}/subtasks/{subtask_id}/route",
             "post /tasks/{task_id}/subtasks/{subtask_id}/skip",
+            "post /v1/workflows",
+            "post /v1/workflows/{name}/rollback",
+            "post /v1/workflows/{name}/run",
+            "post /v1/workflows/{name}/versions",
             "post /workers/{session_id}/drain",
         ];
         let document = document();
@@ -426,6 +438,10 @@ mod tests {
             ("LintPlan", body::LINT),
             ("CompleteSubtask", body::COMPLETION),
             ("RouteSubtask", body::ROUTE),
+            ("CreateWorkflow", workflow::CREATION),
+            ("UpdateWorkflow", workflow::UPDATE),
+            ("RollBackWorkflow", workflow::ROLLBACK),
+            ("RunWorkflow", workflow::RUN),
         ] {
             let properties = document["components"]["schemas"][schema]["properties"].as_object();
             let described: BTreeSet<&str> = properties.expect(schema).keys().map(String::as_str).collect();

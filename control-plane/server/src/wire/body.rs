@@ -251,7 +251,7 @@ pub fn agent(body: &RawValue) -> Result<String, Failure> {
     problems.finish(agent)
 }
 
-fn deadline(raw: &RawValue, problems: &mut Problems) -> Option<Time> {
+pub(super) fn deadline(raw: &RawValue, problems: &mut Problems) -> Option<Time> {
     let text = fields::text("deadline", raw, problems)?;
     let deadline = times::parse(&text);
     if deadline.is_none() {

@@ -55,6 +55,11 @@ impl<'a> Fields<'a> {
         self.members.get(name).copied().filter(|raw| raw.get() != "null")
     }
 
+    /// A member as it stands, `null` too.
+    pub(crate) fn given(&self, name: &str) -> Option<&'a RawValue> {
+        self.members.get(name).copied()
+    }
+
     /// Whether a member is there at all, and be it `null`.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.members.contains_key(name)

@@ -29,6 +29,7 @@ pub(crate) mod submission;
 mod tests;
 pub(crate) mod times;
 pub(crate) mod words;
+pub mod workflow;
 
 pub(crate) use self::{
     proto::artifact,

@@ -1,6 +1,6 @@
 //! Pages of lists: sizes within bounds, and tokens that say where the next page begins.
 //!
-//! A token is opaque: a version, the number of the last task listed, and a sum that tells a token apart from
+//! A token is opaque: which list it belongs to, the last entry of that, and a sum that tells a token apart from
 //! anything else, all in hexadecimal.
 
 use downbeat_core::id::TaskNo;
@@ -16,9 +16,16 @@ pub(crate) const EVENTS_DEFAULT: u32 = 200;
 /// The most events on one page.
 pub(crate) const EVENTS_MAX: u32 = 1_000;
 
-const VERSION: u8 = 1;
 const SUM_BYTES: usize = 4;
-const TOKEN_BYTES: usize = 1 + 8 + SUM_BYTES;
+
+/// Which list a token belongs to, and in which version of it.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Of {
+    Tasks = 1,
+    Workflows = 2,
+    WorkflowVersions = 3,
+}
 
 /// A page's size in a proto request, where 0 asks for the default.
 pub(crate) fn size(asked: u32, default: u32, max: u32, problems: &mut Problems) -> u32 {
@@ -30,37 +37,69 @@ pub(crate) fn size(asked: u32, default: u32, max: u32, problems: &mut Problems) 
 
 /// The token of the page after this task.
 pub(crate) fn token(last: TaskNo) -> String {
-    let mut bytes = vec![VERSION];
-    bytes.extend(last.0.to_be_bytes());
+    sealed(Of::Tasks, &last.0.to_be_bytes())
+}
+
+/// Where the page begins; an empty token asks for the first one.
+pub(crate) fn before(token: &str, problems: &mut Problems) -> Option<TaskNo> {
+    opened(Of::Tasks, token, problems, |bytes| Some(TaskNo(i64::from_be_bytes(bytes.try_into().ok()?))))
+}
+
+/// The token of the page after this workflow.
+pub(crate) fn name_token(last: &str) -> String {
+    sealed(Of::Workflows, last.as_bytes())
+}
+
+/// The name after which the page begins; empty for the first one.
+pub(crate) fn after_name(token: &str, problems: &mut Problems) -> String {
+    opened(Of::Workflows, token, problems, |bytes| String::from_utf8(bytes.to_vec()).ok()).unwrap_or_default()
+}
+
+/// The token of the page after this version.
+pub(crate) fn version_token(last: u32) -> String {
+    sealed(Of::WorkflowVersions, &last.to_be_bytes())
+}
+
+/// The version before which the page begins; above all for the first one.
+pub(crate) fn before_version(token: &str, problems: &mut Problems) -> u32 {
+    let number = |bytes: &[u8]| Some(u32::from_be_bytes(bytes.try_into().ok()?));
+    opened(Of::WorkflowVersions, token, problems, number).unwrap_or(u32::MAX)
+}
+
+fn sealed(of: Of, place: &[u8]) -> String {
+    let mut bytes = vec![of as u8];
+    bytes.extend(place);
     let sum = sum(&bytes);
     bytes.extend(sum);
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Where the page begins; an empty token asks for the first one.
-pub(crate) fn before(token: &str, problems: &mut Problems) -> Option<TaskNo> {
+fn opened<T>(
+    of: Of,
+    token: &str,
+    problems: &mut Problems,
+    read: impl FnOnce(&[u8]) -> Option<T>,
+) -> Option<T> {
     if token.is_empty() {
         return None;
     }
-    let read = read(token);
-    if read.is_none() {
+    let place = unsealed(of, token).and_then(|bytes| read(&bytes));
+    if place.is_none() {
         problems.add("page_token", "is not a token of this list; give `next_page_token` of the page before");
     }
-    read
+    place
 }
 
-fn read(token: &str) -> Option<TaskNo> {
-    let is_hex = token.len() == TOKEN_BYTES * 2 && token.bytes().all(|b| b.is_ascii_hexdigit());
-    if !is_hex {
+fn unsealed(of: Of, token: &str) -> Option<Vec<u8>> {
+    if !token.len().is_multiple_of(2) || !token.bytes().all(|b| b.is_ascii_hexdigit()) {
         return None;
     }
     let starts = (0..token.len()).step_by(2);
     let bytes: Vec<u8> =
         starts.map(|at| u8::from_str_radix(&token[at..at + 2], 16)).collect::<Result<_, _>>().ok()?;
-    let (signed, given) = bytes.split_at(TOKEN_BYTES - SUM_BYTES);
-    let (version, number) = signed.split_first()?;
-    let is_ours = *version == VERSION && given == sum(signed);
-    is_ours.then_some(TaskNo(i64::from_be_bytes(number.try_into().ok()?)))
+    let (signed, given) = bytes.split_at_checked(bytes.len().checked_sub(SUM_BYTES)?)?;
+    let (list, place) = signed.split_first()?;
+    (*list == of as u8 && given == sum(signed)).then(|| place.to_vec())
 }
 
 fn sum(bytes: &[u8]) -> [u8; SUM_BYTES] {
@@ -80,6 +119,21 @@ mod tests {
             assert_eq!(before(&token(TaskNo(number)), &mut problems), Some(TaskNo(number)));
             assert_eq!(problems.finish(()), Ok(()));
         }
+    }
+
+    #[test]
+    fn each_list_has_tokens_of_its_own() {
+        let mut problems = Problems::default();
+        assert_eq!(after_name(&name_token("release"), &mut problems), "release");
+        assert_eq!(before_version(&version_token(7), &mut problems), 7);
+        assert_eq!(
+            (after_name("", &mut problems).as_str(), before_version("", &mut problems)),
+            ("", u32::MAX)
+        );
+        assert_eq!(problems.finish(()), Ok(()));
+        let mut problems = Problems::default();
+        assert_eq!(before(&name_token("8 bytes!"), &mut problems), None);
+        assert!(problems.finish(()).is_err());
     }
 
     #[test]

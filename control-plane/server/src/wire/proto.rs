@@ -57,6 +57,10 @@ pub(crate) fn task(view: &TaskView) -> pb::Task {
         deadline_ms: or_zero(task.deadline),
         reason: task.reason.clone(),
         last_event: task.events,
+        workflow: request
+            .workflow
+            .as_ref()
+            .map(|at| pb::WorkflowAt { name: at.name.clone(), version: at.version }),
     }
 }
 

@@ -115,6 +115,51 @@ impl Query {
         self.finish(AgentFilter { domain, capability, health })
     }
 
+    /// `?page_size=&page_token=` of workflows: the name after which the page begins, and its size.
+    ///
+    /// # Errors
+    /// `Invalid` with every problem.
+    pub fn workflows(mut self) -> Result<(String, u32), Failure> {
+        let limit = self.page_size(page::TASKS_DEFAULT, page::TASKS_MAX);
+        let token = self.take("page_token").unwrap_or_default();
+        let after = page::after_name(&token, &mut self.problems);
+        self.finish((after, limit))
+    }
+
+    /// `?page_size=&page_token=` of versions: the one before which the page begins, and its size.
+    ///
+    /// # Errors
+    /// `Invalid` with every problem.
+    pub fn workflow_versions(mut self) -> Result<(u32, u32), Failure> {
+        let limit = self.page_size(page::TASKS_DEFAULT, page::TASKS_MAX);
+        let token = self.take("page_token").unwrap_or_default();
+        let before = page::before_version(&token, &mut self.problems);
+        self.finish((before, limit))
+    }
+
+    /// `?version=`.
+    ///
+    /// # Errors
+    /// `Invalid` with every problem.
+    pub fn workflow(mut self) -> Result<Option<u32>, Failure> {
+        let version = self.version("version");
+        self.finish(version)
+    }
+
+    /// `?from=&to=`, both versions.
+    ///
+    /// # Errors
+    /// `Invalid` with every problem.
+    pub fn workflow_diff(mut self) -> Result<(Option<u32>, Option<u32>), Failure> {
+        let versions = (self.version("from"), self.version("to"));
+        self.finish(versions)
+    }
+
+    fn version(&mut self, name: &str) -> Option<u32> {
+        let token = self.take(name)?;
+        check::number(name, &token, 1..=i32::MAX.unsigned_abs().into(), "", &mut self.problems)
+    }
+
     /// `?agent=`.
     ///
     /// # Errors

@@ -258,7 +258,7 @@ pub(super) fn document(field: &str, text: &[u8], problems: &mut Problems) -> Opt
     read.filter(|document| document.text.get() != "null")
 }
 
-fn deadline(ms: i64, problems: &mut Problems) -> Option<Time> {
+pub(super) fn deadline(ms: i64, problems: &mut Problems) -> Option<Time> {
     match ms {
         0 => None,
         1.. if times::is_writable(Time(ms)) => Some(Time(ms)),

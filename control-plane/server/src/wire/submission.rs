@@ -65,6 +65,7 @@ pub(crate) fn check(tenant: TenantNo, form: Form, mut problems: Problems) -> Res
         deadline: form.deadline,
         due_at,
         plan,
+        workflow: None,
         execute: form.execute,
     })
 }

@@ -9,6 +9,7 @@ mod read;
 mod record;
 mod rows;
 mod schema;
+mod workflows;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -31,7 +32,7 @@ use tokio_postgres::{Config, NoTls};
 use self::link::{ANSWER, Link, SETTINGS, answer};
 use crate::{
     Leased, ListTasks, Places, PlanRecord, Result, Route, Store, StoreError, TaskPage, TaskRecord, Tick,
-    Writer,
+    WorkflowChange, WorkflowRecord, WorkflowVersion, Writer,
     rows::{Cells, encode_text, route_digest},
 };
 
@@ -228,6 +229,38 @@ impl Store for PostgresStore {
 
     fn agents(&self, tenant: TenantNo) -> BoxFuture<'_, Result<Vec<AgentSeen>>> {
         Box::pin(self.read_agents(tenant))
+    }
+
+    fn workflow<'a>(
+        &'a self,
+        tenant: TenantNo,
+        name: &'a str,
+        version: Option<u32>,
+    ) -> BoxFuture<'a, Result<Option<WorkflowRecord>>> {
+        Box::pin(self.read_workflow(tenant, name, version))
+    }
+
+    fn workflows<'a>(
+        &'a self,
+        tenant: TenantNo,
+        after: &'a str,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<WorkflowVersion>>> {
+        Box::pin(self.read_workflows(tenant, after, limit))
+    }
+
+    fn workflow_versions<'a>(
+        &'a self,
+        tenant: TenantNo,
+        name: &'a str,
+        before: u32,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<WorkflowVersion>>> {
+        Box::pin(self.read_workflow_versions(tenant, name, before, limit))
+    }
+
+    fn change_workflow<'a>(&'a self, change: &'a WorkflowChange) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.write_workflow(change))
     }
 
     fn maintain(&self) -> BoxFuture<'_, Result<()>> {

@@ -7,6 +7,7 @@
 mod error;
 mod read;
 mod rows;
+mod workflows;
 mod writer;
 
 use std::{
@@ -33,7 +34,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     Leased, ListTasks, Places, PlanRecord, Result, Route, Store, StoreError, TaskPage, TaskRecord, Tick,
-    Writer,
+    WorkflowChange, WorkflowRecord, WorkflowVersion, Writer,
     migrate::{self, Applied},
     rows::{Cells, encode_text, route_digest},
 };
@@ -431,6 +432,42 @@ impl Store for SqliteStore {
 
     fn agents(&self, tenant: TenantNo) -> BoxFuture<'_, Result<Vec<AgentSeen>>> {
         Box::pin(self.read(move |conn| read::agents(conn, tenant)))
+    }
+
+    fn workflow<'a>(
+        &'a self,
+        tenant: TenantNo,
+        name: &'a str,
+        version: Option<u32>,
+    ) -> BoxFuture<'a, Result<Option<WorkflowRecord>>> {
+        let name = name.to_owned();
+        Box::pin(self.read(move |conn| workflows::workflow(conn, tenant, &name, version)))
+    }
+
+    fn workflows<'a>(
+        &'a self,
+        tenant: TenantNo,
+        after: &'a str,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<WorkflowVersion>>> {
+        let after = after.to_owned();
+        Box::pin(self.read(move |conn| workflows::workflows(conn, tenant, &after, limit)))
+    }
+
+    fn workflow_versions<'a>(
+        &'a self,
+        tenant: TenantNo,
+        name: &'a str,
+        before: u32,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<WorkflowVersion>>> {
+        let name = name.to_owned();
+        Box::pin(self.read(move |conn| workflows::versions(conn, tenant, &name, before, limit)))
+    }
+
+    fn change_workflow<'a>(&'a self, change: &'a WorkflowChange) -> BoxFuture<'a, Result<()>> {
+        let change = change.clone();
+        Box::pin(self.write(move |transaction, _| workflows::change(transaction, &change)))
     }
 
     /// Nothing has to exist ahead of time: there are no partitions.

@@ -4,6 +4,7 @@
 
 mod locks;
 mod tables;
+mod workflows;
 
 use std::sync::{Arc, Mutex};
 
@@ -21,7 +22,7 @@ use downbeat_core::{
 };
 use downbeat_store::{
     Leased, ListTasks, Loaded, Places, PlanRecord, Result, Route, Store, StoreError, TaskPage, TaskRecord,
-    Tick, Writer,
+    Tick, WorkflowChange, WorkflowRecord, WorkflowVersion, Writer,
 };
 use futures::future::{BoxFuture, ready};
 use tokio::sync::{Notify, mpsc};
@@ -281,6 +282,39 @@ impl Store for Database {
 
     fn agents(&self, tenant: TenantNo) -> BoxFuture<'_, Result<Vec<AgentSeen>>> {
         self.read(|tables| tables.agents(tenant))
+    }
+
+    fn workflow<'a>(
+        &'a self,
+        tenant: TenantNo,
+        name: &'a str,
+        version: Option<u32>,
+    ) -> BoxFuture<'a, Result<Option<WorkflowRecord>>> {
+        self.read(|tables| tables.workflows.find(tenant, name, version))
+    }
+
+    fn workflows<'a>(
+        &'a self,
+        tenant: TenantNo,
+        after: &'a str,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<WorkflowVersion>>> {
+        self.read(|tables| tables.workflows.list(tenant, after, limit as usize))
+    }
+
+    fn workflow_versions<'a>(
+        &'a self,
+        tenant: TenantNo,
+        name: &'a str,
+        before: u32,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<WorkflowVersion>>> {
+        self.read(|tables| tables.workflows.versions(tenant, name, before, limit as usize))
+    }
+
+    fn change_workflow<'a>(&'a self, change: &'a WorkflowChange) -> BoxFuture<'a, Result<()>> {
+        let changed = lock(&self.shared.state).tables.workflows.change(change);
+        Box::pin(ready(changed))
     }
 
     fn maintain(&self) -> BoxFuture<'_, Result<()>> {

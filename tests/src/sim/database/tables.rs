@@ -25,6 +25,8 @@ use downbeat_store::{
 };
 use serde_json::value::RawValue;
 
+use super::workflows::Workflows;
+
 /// All rows of a database.
 #[derive(Default)]
 pub(super) struct Tables {
@@ -48,6 +50,7 @@ pub(super) struct Tables {
     /// With the stamp of the batch that wrote the row last.
     sessions: BTreeMap<SessionNo, (i64, Session)>,
     agents: BTreeMap<(TenantNo, String), AgentSeen>,
+    pub(super) workflows: Workflows,
 }
 
 // Batches.

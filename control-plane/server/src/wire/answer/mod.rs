@@ -7,6 +7,7 @@ mod agent;
 mod error;
 mod list;
 mod task;
+mod workflow;
 
 use std::borrow::Cow;
 
@@ -31,6 +32,7 @@ pub(crate) use self::{
     error::{Blocked, ErrorBody},
     list::{Events, Output, Routed, SubtaskChanged, TaskChanged, Tasks},
     task::Task,
+    workflow::{Diff, Workflow, WorkflowAt, WorkflowDeleted, WorkflowVersions, Workflows},
 };
 use super::{kind::Kind, times, words::Word};
 use crate::view::Health;

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::{
     Artifact, AttemptError, KindWord, ModeWord, Moment, OutcomeWord, PriorityWord, RunIfWord, Shown,
-    SubtaskStateWord, TaskStatusWord, ThenWord, raw_or_null,
+    SubtaskStateWord, TaskStatusWord, ThenWord, WorkflowAt, raw_or_null,
 };
 use crate::{
     view::{AttemptView, SubtaskView, TaskView},
@@ -46,6 +46,8 @@ pub(crate) struct Task<'a> {
     reason: &'a str,
     /// Number of the newest event.
     last_event: u64,
+    /// What it was started from; null: a plan of its own.
+    workflow: Option<WorkflowAt<'a>>,
 }
 
 /// One subtask.
@@ -211,6 +213,7 @@ impl<'a> Task<'a> {
             deadline: task.deadline.map(Moment),
             reason: &task.reason,
             last_event: task.events,
+            workflow: request.workflow.as_ref().map(WorkflowAt::new),
         }
     }
 }

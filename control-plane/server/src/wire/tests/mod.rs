@@ -10,6 +10,7 @@ use crate::{engine::Submission, failure::Failure};
 
 mod graph;
 mod view;
+mod workflow;
 
 const TENANT: TenantNo = TenantNo::DEFAULT;
 

@@ -1,0 +1,6 @@
+-- ?1 tenant, ?2 name, ?3 version, ?4 deleted; ?5 and ?6 are what both were
+insert into workflows (tenant, name, version, deleted)
+values (?1, ?2, ?3, ?4)
+on conflict (tenant, name) do update set version = excluded.version, deleted = excluded.deleted
+where workflows.version = ?5 and workflows.deleted = ?6
+returning version

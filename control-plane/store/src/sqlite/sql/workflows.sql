@@ -1,0 +1,7 @@
+-- ?1 tenant, ?2 name before the first, ?3 limit
+select v.name, v.version, v.restores, v.created_at, v.created_by, v.description, v.digest, x''
+from workflows w
+join workflow_versions v on v.tenant = w.tenant and v.name = w.name and v.version = w.version
+where w.tenant = ?1 and w.name > ?2 and not w.deleted
+order by w.name
+limit ?3
