@@ -62,7 +62,9 @@ fn dispatch(rows: &mut Rows, frame: &mut Frame<'_>, command: &Command) -> Result
             execute::execute(rows, frame, *task, *mode, checkpoints, served)
         }
         Command::Pause { task } => execute::pause(rows, frame, *task),
-        Command::Cancel { task, reason } => execute::cancel(rows, frame, *task, reason),
+        Command::Cancel { task, reason, compensate } => {
+            execute::cancel(rows, frame, *task, reason, *compensate)
+        }
         Command::Review { task, index, action, by } => review::review(rows, frame, *task, *index, action, by),
         Command::Decide { task, index, decision } => gate::decide(rows, frame, *task, *index, decision),
         Command::Signal { task, signal } => gate::signal(rows, frame, *task, signal),

@@ -32,6 +32,9 @@ impl Violation {
     }
 }
 
+/// What the subtasks of a loop call the round before.
+pub(crate) const PREVIOUS: &str = "previous";
+
 /// Checks a plan and gives every problem at once, each naming its field below `plan`.
 ///
 /// # Errors

@@ -38,6 +38,8 @@ pub enum Command {
     Cancel {
         task: TaskNo,
         reason: String,
+        /// What was done and says how is undone before.
+        compensate: bool,
     },
     Review {
         task: TaskNo,
@@ -247,6 +249,8 @@ pub struct Rerun {
     pub from: BTreeSet<Index>,
     /// Other inputs, by place.
     pub inputs: BTreeMap<Index, Box<RawValue>>,
+    /// The inputs of nodes whose place they are in, by place.
+    pub inputs_of: BTreeMap<Index, Index>,
     /// Of those that run again: which need not, but take over what a node whose place they are in delivered.
     pub restored: BTreeMap<Index, Index>,
     pub by: String,

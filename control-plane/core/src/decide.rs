@@ -165,20 +165,17 @@ fn open(rows: &mut Rows, frame: &Frame<'_>, plan: Arc<Plan>, task: TaskNo, index
     }
 }
 
-/// The children of a subtask have ended, and no worker has it.
+/// The children of a subtask have ended, and no worker has it. However they did, its own result counts: it finds in its
+/// brief what became of them if it waits for them, and if it does not, it said that it needs nothing of them.
 fn resume(rows: &mut Rows, frame: &Frame<'_>, plan: &Plan, task: TaskNo, index: Index) {
     let Some(sub) = rows.subtask(task, index).filter(|sub| sub.pending == 0) else { return };
-    let (outcome, failed, lease, attempt) = (sub.outcome, sub.failed, sub.lease, sub.attempts);
+    let (outcome, lease, attempt) = (sub.outcome, sub.lease, sub.attempts);
     if outcome != Some(Outcome::Completed) {
         shift(rows, frame, task, index, Happening::Arrive);
         return record_state(rows, frame, task, index, Why::reason("its children have ended"));
     }
     if !has_ending(rows, plan, task, index) {
         return postpone(rows, frame, task, index);
-    }
-    if failed > 0 {
-        let reason = format!("{failed} of its children failed, and it did not wait for them");
-        return flow::fail(rows, frame, task, index, Why::coded("CHILD_FAILED", &reason));
     }
     let state = shift(rows, frame, task, index, Happening::Complete);
     let (outcome, reason) = (Outcome::Completed, "its children have ended".to_owned());

@@ -33,6 +33,8 @@ pub struct Draft {
     pub on_failure: Option<OnFailure>,
     /// Undoes it, should the task fail after it was completed.
     pub compensate: Option<Compensate>,
+    /// An approval that a rule of the operator puts before what depends on it: see [`guard`](crate::guard::guard).
+    pub guards: bool,
     pub does: Does<Vec<Draft>>,
 }
 

@@ -12,9 +12,12 @@ use crate::{
     reject::Reject,
     rows::Rows,
     subtask::{Happening, Subtask, SubtaskState},
-    task::{Mode, TaskStatus},
+    task::{Course, Mode, TaskStatus},
     time::Frame,
 };
+
+/// Why a task has failed that nothing of it made fail.
+const LATE: &str = "its deadline has passed";
 
 /// Starts a planned task, resumes a paused one, or states anew what is held. Repeating it changes nothing.
 pub(crate) fn execute(
@@ -33,7 +36,10 @@ pub(crate) fn execute(
         TaskStatus::Planned | TaskStatus::Paused | TaskStatus::Running | TaskStatus::NeedsReview => {}
     }
     let head = rows.task_mut(task);
-    head.mode = mode;
+    if head.course.end().is_none() {
+        head.course = mode.into();
+    }
+    let manual = head.course == Course::Manual;
     head.started_at.get_or_insert(frame.now);
     let resumed = if head.in_review > 0 { TaskStatus::NeedsReview } else { TaskStatus::Running };
     if status == TaskStatus::Planned {
@@ -44,7 +50,7 @@ pub(crate) fn execute(
     let mut blocked = Vec::new();
     let total = rows.task(task).map_or(0, |head| head.total);
     for index in 0..total {
-        hold_or_start(rows, frame, task, index, mode == Mode::Manual || checkpoints.contains(&index));
+        hold_or_start(rows, frame, task, index, manual || checkpoints.contains(&index));
     }
     work_off(rows, frame);
     for index in 0..total {
@@ -150,14 +156,16 @@ pub(crate) fn pause(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo) -> Result<
     Ok(Reply::Status(TaskStatus::Paused))
 }
 
-/// Ends the task for good.
+/// Ends the task for good; with `compensate`, once what was done is undone.
 pub(crate) fn cancel(
     rows: &mut Rows,
     frame: &Frame<'_>,
     task: TaskNo,
     reason: &str,
+    compensate: bool,
 ) -> Result<Reply, Reject> {
-    let status = rows.task(task).ok_or(Reject::TaskUnknown)?.status;
+    let head = rows.task(task).ok_or(Reject::TaskUnknown)?;
+    let (status, undoes) = (head.status, head.course.end().is_some());
     match status {
         TaskStatus::Cancelled => {}
         TaskStatus::Completed | TaskStatus::Failed => return Err(Reject::TaskFinished(status)),
@@ -165,9 +173,14 @@ pub(crate) fn cancel(
         | TaskStatus::Planned
         | TaskStatus::Running
         | TaskStatus::Paused
-        | TaskStatus::NeedsReview => end_task(rows, frame, task, TaskStatus::Cancelled, reason),
+        | TaskStatus::NeedsReview => match head.started_at.filter(|_| compensate) {
+            None => end_task(rows, frame, task, TaskStatus::Cancelled, reason),
+            Some(_) if undoes => {}
+            Some(_) => compensate::end(rows, frame, task, Course::Cancelling, reason),
+        },
     }
-    Ok(Reply::Status(TaskStatus::Cancelled))
+    let status = rows.task(task).map_or(status, |head| head.status);
+    Ok(Reply::Status(status))
 }
 
 /// The task's deadline has passed, or what was done has to be undone.
@@ -178,7 +191,9 @@ pub(crate) fn deadline(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo) {
     } else if at > frame.now {
         // Another clock thought that it was time.
         rows.push(Effect::Wake { at, wake: Wake::Task(task) });
+    } else if rows.task(task).is_some_and(|head| head.started_at.is_some()) {
+        compensate::end(rows, frame, task, Course::Failing, LATE);
     } else {
-        end_task(rows, frame, task, TaskStatus::Failed, "its deadline has passed");
+        end_task(rows, frame, task, TaskStatus::Failed, LATE);
     }
 }

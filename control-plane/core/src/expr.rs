@@ -24,7 +24,7 @@ use std::{
 use serde_json::value::RawValue;
 
 use self::{
-    eval::{Evaluation, Found, printed},
+    eval::{Evaluation, Found, Fuel, printed},
     syntax::{Node, Operator},
     value::{Step, Value, elements_raw},
 };
@@ -115,10 +115,20 @@ pub fn members(text: &str, root: &str) -> Option<BTreeSet<String>> {
 /// What went wrong: no such key, or something else than a boolean.
 pub fn is_true(text: &str, scope: &Scope<'_>) -> Result<bool, String> {
     let node = syntax::parse(text)?;
-    match Evaluation::new(scope).value(&node)? {
-        Value::Bool(value) => Ok(value),
-        other => Err(format!("expected a boolean, got {}", other.kind())),
-    }
+    boolean(Evaluation::new(scope).value(&node)?)
+}
+
+/// As [`is_true`], for one of many: takes the steps from those that are left for all of them. An expression counts for
+/// what it is to read, and once they are used up there are none left.
+///
+/// # Errors
+/// As [`is_true`], and where the steps are used up.
+pub fn is_true_within(text: &str, scope: &Scope<'_>, steps: &mut u64) -> Result<bool, String> {
+    let evaluation = Evaluation::within(scope, Fuel::of(*steps));
+    let read = evaluation.fuel.spend(text.len() as u64).map_err(String::from);
+    let value = read.and_then(|()| syntax::parse(text)).and_then(|node| Ok(evaluation.value(&node)?));
+    *steps = evaluation.fuel.left();
+    boolean(value?)
 }
 
 /// Evaluates to a list; its elements as JSON texts. A plain path (`outputs['plan'].items`) gives them as they
@@ -156,6 +166,13 @@ pub fn list(text: &str, scope: &Scope<'_>) -> Result<Vec<Box<RawValue>>, String>
 pub fn text(text: &str, scope: &Scope<'_>) -> Result<String, String> {
     let node = syntax::parse(text)?;
     Ok(printed(&Evaluation::new(scope).value(&node)?)?)
+}
+
+fn boolean(value: Value) -> Result<bool, String> {
+    match value {
+        Value::Bool(value) => Ok(value),
+        other => Err(format!("expected a boolean, got {}", other.kind())),
+    }
 }
 
 impl Plain<'_> {

@@ -10,7 +10,7 @@ use crate::{
     plan::Plan,
     rows::Rows,
     subtask::{Happening, Outcome, SubtaskState},
-    task::TaskStatus,
+    task::{Course, TaskStatus},
     time::{Frame, Time},
 };
 
@@ -243,7 +243,9 @@ pub(crate) fn settle(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo) {
     if compensate::is_due(rows, task) {
         return compensate::ask(rows, frame, task);
     }
-    enter(rows, frame, task, due, "");
+    let decided = head.course.end().filter(|end| *end == due);
+    let reason = decided.map_or_else(String::new, |_| head.reason.clone());
+    enter(rows, frame, task, due, &reason);
     if rows.task(task).is_some_and(|head| head.deadline.is_some()) {
         run_clock(rows, frame, task);
     }
@@ -263,6 +265,9 @@ pub(crate) fn enter(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, status: Ta
     }
     if status.is_terminal() {
         head.ended_at = Some(frame.now);
+        if head.course.end().is_some() {
+            head.course = Course::Auto;
+        }
         // Also what was to be undone is not: nothing is left to be woken for.
         head.wake_at = None;
     }

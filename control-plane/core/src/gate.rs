@@ -76,7 +76,8 @@ pub(crate) fn open_signal(
     arm(rows, frame, task, index, gate.timeout_seconds);
     record_state(rows, frame, task, index, Why::reason(&format!("waits for the signal `{}`", gate.name)));
     let mut signals: Signals = note::get(rows, task, NoteKey::Signals).unwrap_or_default();
-    let matching = |signal: &Signal| matches(rows, plan, task, index, gate, signal);
+    let mut steps = limits::SIGNAL_STEPS;
+    let matching = |signal: &Signal| matches(rows, plan, task, index, gate, signal, &mut steps);
     if let Some(at) = signals.waiting.iter().position(matching) {
         let signal = signals.waiting.remove(at);
         note::put(rows, task, NoteKey::Signals, &signals);
@@ -237,12 +238,17 @@ pub(crate) fn signal(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, sent: &Se
     let payload = String::from_utf8_lossy(&sent.payload).into_owned();
     let signal = Signal { name: sent.name.clone(), payload, by: sent.by.clone() };
     let plan = plan(rows, task);
-    let takes = |index: &Index| {
+    let mut steps = limits::SIGNAL_STEPS;
+    let mut takes = |index: &Index| {
         let waits = rows.subtask(task, *index).is_some_and(|sub| sub.state == SubtaskState::Waiting);
         let gate = plan.node(*index).map(|node| &node.does);
-        matches!(gate, Some(Does::Signal(gate)) if waits && matches(rows, &plan, task, *index, gate, &signal))
+        matches!(gate, Some(Does::Signal(gate))
+            if waits && matches(rows, &plan, task, *index, gate, &signal, &mut steps))
     };
-    let taker = (0..plan.len()).find(takes);
+    let taker = (0..plan.len()).find(&mut takes);
+    if taker.is_none() && steps == 0 {
+        return Err(Reject::SignalTooCostly);
+    }
     if taker.is_none() && signals.waiting.len() >= limits::SIGNALS {
         return Err(Reject::TooManySignals(signals.waiting.len()));
     }
@@ -262,12 +268,21 @@ pub(crate) fn signal(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, sent: &Se
     Ok(Reply::Signalled { taken: taker.is_some() })
 }
 
-/// Whether the gate is for this signal. One that its expression cannot be asked about is not.
-fn matches(rows: &Rows, plan: &Plan, task: TaskNo, index: Index, gate: &SignalGate, signal: &Signal) -> bool {
+/// Whether the gate is for this signal. One that its expression cannot be asked about is not, nor is any once the steps
+/// are used up.
+fn matches(
+    rows: &Rows,
+    plan: &Plan,
+    task: TaskNo,
+    index: Index,
+    gate: &SignalGate,
+    signal: &Signal,
+    steps: &mut u64,
+) -> bool {
     let asked = |expression: &String| {
         let mut scope = scope(rows, plan, task, index);
         scope.set("signal", signal.payload.as_bytes());
-        expr::is_true(expression, &scope).unwrap_or(false)
+        expr::is_true_within(expression, &scope, steps).unwrap_or(false)
     };
     gate.name == signal.name && gate.matches.as_ref().is_none_or(asked)
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::{
+    check::PREVIOUS,
     command::{Reply, Verdict},
     decide::{self, give_up, output, postpone, scope},
     draft::{Does, Loop, Map, OnFailure, OnLimit, Retry, RunIf},
@@ -24,7 +25,7 @@ use crate::{
     rerun,
     rows::Rows,
     subtask::{Happening, Subtask, SubtaskState},
-    task::Mode,
+    task::Course,
     time::Frame,
 };
 
@@ -75,7 +76,7 @@ pub(crate) fn attend(rows: &mut Rows, frame: &Frame<'_>, plan: Arc<Plan>, task: 
         rows.subtask_mut(task, index).wake_at = None;
     }
     let Some(window) = window else { return };
-    let all = u32::try_from(plan.children(index).count()).unwrap_or(u32::MAX);
+    let all = u32::try_from(plan.children(index).len()).unwrap_or(u32::MAX);
     let running = begun.saturating_sub(all - pending);
     let to = all.min(begun + window.saturating_sub(running));
     if to <= begun {
@@ -104,7 +105,7 @@ fn join(rows: &mut Rows, frame: &Frame<'_>, plan: Arc<Plan>, task: TaskNo, index
         Does::Map(map) if map.failures.exceeded_by(failed) => {
             let why = Why::reason("its map has failed");
             cancel_below(rows, frame, task, index, why);
-            let reason = format!("{failed} of {} elements failed", plan.children(index).count());
+            let reason = format!("{failed} of {} elements failed", plan.children(index).len());
             give_up(rows, frame, task, index, Why::coded("TOO_MANY_FAILURES", &reason));
         }
         Does::Map(_) => {
@@ -245,6 +246,8 @@ fn round(plan: &Plan, index: Index, linked: bool) -> Node {
         outer: Vec::new(),
         parent: Some(index),
         replaces: None,
+        drops: Vec::new(),
+        guards: false,
         item: None,
         nth: None,
     }
@@ -309,7 +312,8 @@ fn loop_scope<'a>(rows: &'a Rows, plan: &'a Plan, task: TaskNo, index: Index, la
 /// The parts of a group or round, ready to be added.
 fn parts(plan: &Plan, index: Index) -> Vec<Node> {
     let Some(node) = plan.node(index) else { return Vec::new() };
-    // Of a loop, the round before this one: those that begin the round are handed what it delivered.
+    // Of a loop, the round before this one: those that begin the round, and those that name it, are handed what it
+    // delivered.
     let is_loop = |parent: Index| plan.node(parent).is_some_and(|node| matches!(node.does, Does::Loop(_)));
     let siblings = node.parent.filter(|parent| is_loop(*parent));
     let previous = node
@@ -327,7 +331,7 @@ fn part(plan: &Plan, index: Index, template: &Node, base: Index, previous: Optio
     let begins = depends_on.is_empty();
     depends_on.extend(template.outer.iter().filter_map(|place| around.get(*place as usize).copied()));
     // Behind all that is drawn: bodies within count those.
-    depends_on.extend(previous.filter(|_| begins));
+    depends_on.extend(previous.filter(|_| begins || names_previous(template)));
     Node {
         key: child_key(plan, index, &template.key),
         depends_on,
@@ -335,6 +339,19 @@ fn part(plan: &Plan, index: Index, template: &Node, base: Index, previous: Optio
         parent: Some(index),
         ..template.clone()
     }
+}
+
+/// Whether an expression of it looks at the round before.
+fn names_previous(template: &Node) -> bool {
+    let asked = match &template.does {
+        Does::Map(map) => Some(&map.over),
+        Does::Signal(gate) => gate.matches.as_ref(),
+        Does::Work | Does::Approval(_) | Does::Timer(_) | Does::Group(_) | Does::Loop(_) | Does::Round => {
+            None
+        }
+    };
+    let names = |text: &String, root| expr::members(text, root).is_none_or(|names| names.contains(PREVIOUS));
+    template.when.iter().chain(asked).any(|text| names(text, "outputs") || names(text, "states"))
 }
 
 fn child_key(plan: &Plan, index: Index, local: &str) -> String {
@@ -385,7 +402,7 @@ pub(crate) fn grow(
 ) {
     let first = rows.grow_plan(task, nodes);
     let plan = plan(rows, task);
-    let manual = rows.task(task).is_some_and(|head| head.mode == Mode::Manual);
+    let manual = rows.task(task).is_some_and(|head| head.course == Course::Manual);
     for index in first..plan.len() {
         let Some(node) = plan.node(index) else { continue };
         let (pending, failed, skipped) = rerun::settled(rows, task, node.depends_on.iter().copied());
@@ -419,35 +436,33 @@ pub(crate) fn spawn(
     }
     let known: BTreeMap<&str, Index> =
         plan.children(index).map(|child| (plan.local_key(child), child)).collect();
-    let mut new = Vec::new();
-    let mut places = Vec::with_capacity(children.len());
-    for child in children {
-        places.push(match known.get(child.key.as_str()) {
-            Some(&at) => {
-                let is = plan.node(at).is_some_and(|node| is_same(node, child));
-                if !is {
-                    return Err(Reject::ChildConflict(child.key.clone()));
-                }
-                at
-            }
-            None => {
-                new.push(child);
-                plan.len() + Index::try_from(new.len() - 1).unwrap_or(Index::MAX)
-            }
-        });
-    }
-    if let Some(reason) = too_many(rows, task, new.len()) {
-        return Err(Reject::TooManySubtasks(reason));
-    }
-    let nodes: Vec<Node> = new
-        .into_iter()
-        .map(|child| Node {
+    let mut next = plan.len();
+    let mut place = |child: &Node| {
+        known.get(child.key.as_str()).copied().unwrap_or_else(|| {
+            next += 1;
+            next - 1
+        })
+    };
+    let places: Vec<Index> = children.iter().map(&mut place).collect();
+    let mut nodes = Vec::new();
+    for (child, &at) in children.iter().zip(&places) {
+        let asked = Node {
             key: child_key(&plan, index, &child.key),
             depends_on: child.depends_on.iter().map(|&local| places[local as usize]).collect(),
             parent: Some(index),
             ..child.clone()
-        })
-        .collect();
+        };
+        match plan.node(at) {
+            Some(there) if !is_same(there, &asked) => {
+                return Err(Reject::ChildConflict(child.key.clone()));
+            }
+            Some(_) => {}
+            None => nodes.push(asked),
+        }
+    }
+    if let Some(reason) = too_many(rows, task, nodes.len()) {
+        return Err(Reject::TooManySubtasks(reason));
+    }
     let count = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
     if count > 0 {
         let (first, are_first) = (plan.len(), known.is_empty());
@@ -465,10 +480,10 @@ pub(crate) fn spawn(
     Ok(Reply::Spawned { verdict: Verdict::Accepted, children: places })
 }
 
-/// Whether a child that is there is the one that is asked for.
-fn is_same(node: &Node, child: &Node) -> bool {
-    fn asked(node: &Node) -> (&str, &[String], Option<&str>) {
-        (&node.agent, &node.capabilities, node.input.as_deref().map(RawValue::get))
-    }
-    asked(node) == asked(child)
+/// Whether a child that is there is the one that is asked for: in all that can be asked. How many attempts there are
+/// by default is the control plane's, and may have changed meanwhile.
+fn is_same(there: &Node, asked: &Node) -> bool {
+    let asked = Node { id: there.id.clone(), attempts_max: there.attempts_max, ..asked.clone() };
+    let text = |node: &Node| serde_json::to_vec(node).expect("nodes are plain data");
+    text(there) == text(&asked)
 }

@@ -123,9 +123,15 @@ fn check_counters(task: &Task, plan: &Plan, subtasks: &[Subtask], found: &mut Ve
         found.push(format!("status {}, due {}", task.status.word(), task.due_status().word()));
     }
     let waits = task.waits_for_person();
-    let runs = !waits && !task.status.is_terminal();
+    let undoes = task.course.end().is_some();
+    if undoes && task.status.is_terminal() {
+        found.push(format!("{:?} in a {} task", task.course, task.status.word()));
+    }
+    let runs = !waits && !task.status.is_terminal() && !undoes;
     if task.wake_at != task.deadline.filter(|_| runs)
-        || (waits && task.deadline.is_some()) != task.stopped_at.is_some() && !task.status.is_terminal()
+        || (waits && task.deadline.is_some()) != task.stopped_at.is_some()
+            && !task.status.is_terminal()
+            && !undoes
     {
         let Task { deadline, stopped_at, wake_at, .. } = task;
         found.push(format!("deadline {deadline:?}, stopped {stopped_at:?}, wakes {wake_at:?}"));

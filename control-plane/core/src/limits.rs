@@ -66,6 +66,9 @@ pub const OPTIONS: usize = 20;
 pub const SIGNALS: usize = 100;
 /// What a signal carries, in bytes of JSON.
 pub const SIGNAL_BYTES: usize = 64 * 1024;
+/// Steps of all expressions together that are asked about one signal, or by one gate about the signals that wait: as
+/// long as one alone may take.
+pub const SIGNAL_STEPS: u64 = EXPRESSION_STEPS;
 /// An expression, in bytes: a condition that fits a screen.
 pub const EXPRESSION_BYTES: usize = 2_000;
 /// Tokens of one expression: what the parser builds is at most as deep, and is dropped by recursion.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
+    check::PREVIOUS,
     draft::{Does, Draft, OnFailure, Retry, RunIf},
     id::{Index, RouteNo},
     task::Priority,
@@ -102,6 +103,13 @@ pub struct Node {
     /// Whose place it takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<Index>,
+    /// Of a round that takes the place of another: those behind that one, which no longer count. Whether others follow
+    /// is for the loop to ask anew.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drops: Vec<Index>,
+    /// An approval that a rule of the operator put before what depends on it, and whose input it shows.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub guards: bool,
     /// Of an element of a map: the element, and its place in the list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub item: Option<Box<RawValue>>,
@@ -165,15 +173,23 @@ pub struct Plan {
     nodes: Vec<Arc<Node>>,
     /// Apart for each node, so that a plan that grows shares what stays the same.
     dependents: Vec<Arc<Vec<Index>>>,
-    children: BTreeMap<Index, Arc<Vec<Index>>>,
+    children: BTreeMap<Index, Children>,
     replaced: BTreeSet<Index>,
-    /// Something of it can be undone; and what is.
+    /// Something of it can be undone; and what undoes what.
     can_compensate: bool,
-    undone: BTreeSet<Index>,
+    undoes: BTreeMap<Index, Vec<Index>>,
     /// How often each label stands in an id.
     labels: BTreeMap<String, u32>,
     routes: BTreeSet<RouteNo>,
     context: Bytes,
+}
+
+/// What belongs to a subtask, in the order of the plan.
+#[derive(Clone, Debug, Default)]
+struct Children {
+    all: Arc<Vec<Index>>,
+    /// Those of them that were not replaced.
+    current: Arc<Vec<Index>>,
 }
 
 impl Plan {
@@ -231,17 +247,32 @@ impl Plan {
             Arc::make_mut(&mut self.dependents[dependency as usize]).push(index);
         }
         if let Some(parent) = node.parent {
-            Arc::make_mut(self.children.entry(parent).or_default()).push(index);
+            let children = self.children.entry(parent).or_default();
+            Arc::make_mut(&mut children.all).push(index);
+            Arc::make_mut(&mut children.current).push(index);
         }
-        self.replaced.extend(node.replaces);
+        for old in node.replaces.iter().chain(&node.drops).copied() {
+            self.replace(old);
+        }
         add_routes(&node, &mut self.routes);
         self.can_compensate |= node.compensate.is_some();
-        self.undone.extend(node.compensates);
+        if let Some(undone) = node.compensates {
+            self.undoes.entry(undone).or_default().push(index);
+        }
         match self.labels.get_mut(node.label()) {
             Some(count) => *count += 1,
             None => drop(self.labels.insert(node.label().to_owned(), 1)),
         }
         self.nodes.push(node);
+    }
+
+    fn replace(&mut self, old: Index) {
+        self.replaced.insert(old);
+        let parent = self.node(old).and_then(|node| node.parent);
+        let Some(children) = parent.and_then(|parent| self.children.get_mut(&parent)) else { return };
+        if let Ok(at) = children.current.binary_search(&old) {
+            Arc::make_mut(&mut children.current).remove(at);
+        }
     }
 
     /// The context that the task was given, a JSON object; empty: none.
@@ -284,10 +315,9 @@ impl Plan {
         self.dependents.get(index as usize).map_or(&[], |dependents| dependents)
     }
 
-    /// What belongs to this one, without what was replaced.
-    pub fn children(&self, index: Index) -> impl DoubleEndedIterator<Item = Index> + '_ {
-        let all = self.children.get(&index).map_or(&[][..], |children| children);
-        all.iter().copied().filter(|child| !self.is_replaced(*child))
+    /// What belongs to this one, without what was replaced. Its length, and any part of it, are at hand.
+    pub fn children(&self, index: Index) -> impl DoubleEndedIterator<Item = Index> + ExactSizeIterator + '_ {
+        self.children.get(&index).map_or(&[][..], |children| &children.current).iter().copied()
     }
 
     /// What belongs to this one, directly or not, and also what was replaced.
@@ -297,7 +327,7 @@ impl Plan {
         }
         let (mut found, mut todo) = (Vec::new(), vec![index]);
         while let Some(of) = todo.pop() {
-            let children = self.children.get(&of).map_or(&[][..], |children| children);
+            let children = self.children.get(&of).map_or(&[][..], |children| &children.all);
             found.extend_from_slice(children);
             todo.extend_from_slice(children);
         }
@@ -314,9 +344,14 @@ impl Plan {
         self.can_compensate
     }
 
-    /// Whether something undoes it already.
-    pub fn is_undone(&self, index: Index) -> bool {
-        self.undone.contains(&index)
+    /// What undoes this one, or was to.
+    pub fn undone_by(&self, index: Index) -> &[Index] {
+        self.undoes.get(&index).map_or(&[], |undoing| undoing)
+    }
+
+    /// What something undoes, or was to.
+    pub fn undone(&self) -> impl Iterator<Item = Index> + '_ {
+        self.undoes.keys().copied()
     }
 
     /// Whether its failure is what something that depends on it is for.
@@ -329,9 +364,9 @@ impl Plan {
             .any(|(i, node)| node.run_if.handles_failure() && !self.is_replaced(i))
     }
 
-    /// Whether the task has failed when this one has.
+    /// Whether the task has failed when this one has. What undoes something only begins once it has, or was cancelled.
     pub fn is_fatal(&self, index: Index) -> bool {
-        let apart = self.node(index).is_none_or(|node| node.parent.is_some());
+        let apart = self.node(index).is_none_or(|node| node.parent.is_some() || node.compensates.is_some());
         !apart && !self.is_replaced(index) && !self.handles_failure_of(index)
     }
 
@@ -343,7 +378,7 @@ impl Plan {
         let of_reader = from.parent.and_then(|group| self.node(group)).and_then(|group| group.parent);
         let round = self.node(parent).is_some_and(|group| matches!(group.does, Does::Loop(_)));
         if round && (from.parent == Some(parent) || of_reader == Some(parent)) {
-            return "previous";
+            return PREVIOUS;
         }
         self.local_key(dependency)
     }
@@ -477,6 +512,8 @@ pub fn body(
             outer: draft.depends_on.iter().filter_map(|key| outer.get(key.as_str()).copied()).collect(),
             parent: None,
             replaces: None,
+            drops: Vec::new(),
+            guards: draft.guards,
             item: None,
             nth: None,
         }

@@ -81,10 +81,13 @@ pub fn reads(command: &Command, plans: &BTreeMap<TaskNo, Arc<Plan>>, into: &mut 
         }
         Command::Execute { task, .. } | Command::Pause { task } | Command::Cancel { task, .. } => {
             into.whole.insert(*task);
-            into.locks |= plan.is_some_and(|(_, plan)| plan.nodes().iter().any(|node| !node.is_plain()));
+            let grows =
+                |plan: &Plan| plan.may_compensate() || plan.nodes().iter().any(|node| !node.is_plain());
+            into.locks |= plan.is_some_and(|(_, plan)| grows(plan));
         }
         Command::Wake { task, index: None } => {
             into.whole.insert(*task);
+            into.locks |= plan.is_some_and(|(_, plan)| plan.may_compensate());
         }
         Command::Review { task, index, .. } => {
             into.whole.insert(*task);
@@ -142,12 +145,13 @@ pub fn reads(command: &Command, plans: &BTreeMap<TaskNo, Arc<Plan>>, into: &mut 
                 decision(task, *index, plan, into);
             }
         }
-        Command::Signal { .. } => {
+        Command::Signal { signal, .. } => {
             let Some((task, plan)) = plan else { return };
             into.notes.insert((task, NoteKey::Signals));
             into.locks = true;
             for (index, node) in (0..).zip(plan.nodes()) {
-                if matches!(node.does, Does::Signal(_)) && !plan.is_replaced(index) {
+                let waits = matches!(&node.does, Does::Signal(gate) if gate.name == signal.name);
+                if waits && !plan.is_replaced(index) {
                     decision(task, index, plan, into);
                 }
             }

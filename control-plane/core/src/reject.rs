@@ -31,6 +31,13 @@ pub enum Reject {
     SnapshotTaken(String),
     #[error("the task has {0} snapshots already (SNAPSHOTS)")]
     TooManySnapshots(usize),
+    #[error("a rule asks for an approval of this that it does not have: {0}; submit it as a task of its own")]
+    ApprovalRequired(String),
+    #[error("an input for what does not run again, or begins anew with its group: `{0}`")]
+    InputUnused(String),
+    #[error("to ask all gates that wait for this signal takes more than {max} steps (SIGNAL_STEPS); \
+             send less, or wait for signals of other names", max = limits::SIGNAL_STEPS)]
+    SignalTooCostly,
     #[error("{0}")]
     TooManySubtasks(String),
     #[error("at most {max} levels of groups (GROUP_DEPTH), got {got}", max = limits::GROUP_DEPTH)]
@@ -61,6 +68,9 @@ impl Reject {
             Reject::TooManySignals(_) => "TOO_MANY_SIGNALS",
             Reject::SnapshotTaken(_) => "SNAPSHOT_TAKEN",
             Reject::TooManySnapshots(_) => "TOO_MANY_SNAPSHOTS",
+            Reject::ApprovalRequired(_) => "APPROVAL_REQUIRED",
+            Reject::InputUnused(_) => "INPUT_UNUSED",
+            Reject::SignalTooCostly => "SIGNAL_TOO_COSTLY",
             Reject::TooManySubtasks(_) => "TOO_MANY_SUBTASKS",
             Reject::TooDeep { .. } => "TOO_DEEP",
             Reject::ChildConflict(_) => "CHILD_CONFLICT",

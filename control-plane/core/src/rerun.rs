@@ -46,6 +46,9 @@ pub(crate) fn rerun(
                 "a worker added it; rerun the subtask of the worker"
             }
             _ if plan.is_replaced(index) => "something else has taken its place",
+            _ if plan.node(index).is_some_and(|node| node.compensates.is_some()) => {
+                "it undoes another one; rerun that one"
+            }
             Some(group) if is_windowed(&plan, group) && sub.state == SubtaskState::Pending => {
                 "its turn in the map has not come"
             }
@@ -56,20 +59,24 @@ pub(crate) fn rerun(
     if rerun.from.is_empty() {
         return Err(Reject::SubtaskUnknown);
     }
-    // What is restored stands for itself: only what is to be done anew takes along what depends on it.
-    let anew = rerun.from.iter().copied().filter(|index| !rerun.restored.contains_key(index)).collect();
-    let mut again = downstream(&plan, &anew);
     let mut rerun = rerun.clone();
-    rerun.restored.retain(|index, _| !again.contains(index));
-    again.extend(&rerun.from);
-    // What belongs to something that runs again begins anew with it.
-    let closed = again.clone();
-    again.retain(|index| !plan.groups(*index).any(|group| closed.contains(&group)));
+    ask_again(&plan, &mut rerun);
+    let again = closure(rows, &plan, task, &mut rerun);
+    let unused: Vec<&str> = rerun
+        .inputs
+        .keys()
+        .filter(|index| !again.contains(index))
+        .filter_map(|index| plan.node(*index))
+        .map(|node| node.key.as_str())
+        .collect();
+    if !unused.is_empty() {
+        return Err(Reject::InputUnused(unused.join("`, `")));
+    }
     if let Some(reason) = group::too_many(rows, task, again.len()) {
         return Err(Reject::TooManySubtasks(reason));
     }
     reopen(rows, frame, task);
-    compensate::call_off(rows, task);
+    compensate::call_off(rows, frame, task);
     let first = plan.len();
     let owner = |index: &Index| plan.node(*index).and_then(|node| node.parent);
     let queues: Vec<bool> = again.iter().map(|i| owner(i).is_some_and(|of| is_windowed(&plan, of))).collect();
@@ -92,6 +99,46 @@ pub(crate) fn rerun(
     Ok(Reply::Rerun { status, subtasks: (first..first + count).collect() })
 }
 
+/// An approval that a rule put before something approves its input: with another one it is asked anew.
+fn ask_again(plan: &Plan, rerun: &mut Rerun) {
+    for (index, input) in rerun.inputs.clone() {
+        let depends_on = plan.node(index).map_or(&[][..], |node| &node.depends_on);
+        let guards = |on: &Index| plan.node(*on).is_some_and(|node| node.guards);
+        for gate in depends_on.iter().copied().filter(guards) {
+            rerun.from.insert(gate);
+            rerun.inputs.insert(gate, input.clone());
+        }
+    }
+}
+
+/// All that runs again or is restored. What is only restored loses its place in `rerun.restored` where it has to run.
+fn closure(rows: &Rows, plan: &Plan, task: TaskNo, rerun: &mut Rerun) -> BTreeSet<Index> {
+    let open = |index: Index| rows.subtask(task, index).is_some_and(|sub| !sub.state.is_terminal());
+    // What is restored stands for itself: only what is to be done anew takes along what depends on it. But what still
+    // waits for what is restored would wait for ever.
+    let mut anew: BTreeSet<Index> =
+        rerun.from.iter().copied().filter(|index| !rerun.restored.contains_key(index)).collect();
+    for restored in rerun.restored.keys() {
+        let waits = beside(plan, *restored).filter(|on| open(*on) && !rerun.restored.contains_key(on));
+        anew.extend(waits);
+    }
+    // What was undone is not done, wherever it stands.
+    let undone =
+        plan.undone().filter(|of| plan.is_current(*of) && compensate::is_undone(rows, plan, task, *of));
+    anew.extend(undone.map(|of| plan.groups(of).last().unwrap_or(of)));
+    let mut again = downstream(plan, &anew);
+    rerun.restored.retain(|index, _| !again.contains(index));
+    again.extend(&rerun.from);
+    // What belongs to something that runs again begins anew with it, and so do the rounds behind one.
+    let mut closed = again.clone();
+    let dropped: BTreeSet<Index> = again.iter().flat_map(|index| later_rounds(plan, *index)).collect();
+    closed.extend(&dropped);
+    again.retain(|index| {
+        !dropped.contains(index) && !plan.groups(*index).any(|group| closed.contains(&group))
+    });
+    again
+}
+
 /// A group that has failed goes on: what did not succeed in it runs again.
 pub(crate) fn resume_group(rows: &mut Rows, frame: &Frame<'_>, plan: &Plan, task: TaskNo, index: Index) {
     let succeeded = |child: &Index| {
@@ -108,7 +155,7 @@ pub(crate) fn resume_group(rows: &mut Rows, frame: &Frame<'_>, plan: &Plan, task
     if let Some(reason) = group::too_many(rows, task, again.len()) {
         return give_up(rows, frame, task, index, Why::coded("TOO_MANY_SUBTASKS", &reason));
     }
-    let kept = plan.children(index).count() - again.len();
+    let kept = plan.children(index).len() - again.len();
     let begun = window(plan, index).unwrap_or(u32::MAX);
     let first = plan.len();
     repeat(rows, frame, plan, task, &again, &Rerun::default(), |nth| nth >= begun);
@@ -167,18 +214,37 @@ fn downstream(plan: &Plan, from: &BTreeSet<Index>) -> BTreeSet<Index> {
     let mut again = from.clone();
     let mut todo: Vec<Index> = from.iter().copied().collect();
     while let Some(index) = todo.pop() {
-        let parent = plan.node(index).and_then(|node| node.parent);
-        let follows = |on: &Index| {
-            let beside = |node: &Node| node.parent == parent && node.compensates.is_none();
-            plan.node(*on).is_some_and(beside) && !plan.is_replaced(*on)
-        };
-        for dependent in plan.dependents(index).iter().copied().filter(follows) {
+        for dependent in beside(plan, index) {
             if again.insert(dependent) {
                 todo.push(dependent);
             }
         }
     }
     again
+}
+
+/// What depends on it where it stands, but for the next round of a loop, which the loop asks for itself.
+fn beside(plan: &Plan, index: Index) -> impl Iterator<Item = Index> + '_ {
+    let parent = plan.node(index).and_then(|node| node.parent);
+    let of_loop = parent.is_some_and(|parent| is_loop(plan, parent));
+    let follows = move |on: &Index| {
+        let beside = |node: &Node| node.parent == parent && node.compensates.is_none() && !of_loop;
+        plan.node(*on).is_some_and(beside) && !plan.is_replaced(*on)
+    };
+    plan.dependents(index).iter().copied().filter(follows)
+}
+
+fn is_loop(plan: &Plan, index: Index) -> bool {
+    plan.node(index).is_some_and(|node| matches!(node.does, Does::Loop(_)))
+}
+
+/// Of a round of a loop, those that came after it.
+fn later_rounds(plan: &Plan, index: Index) -> Vec<Index> {
+    let nth = |of: Index| plan.node(of).and_then(|node| node.nth);
+    match plan.node(index).and_then(|node| node.parent).filter(|parent| is_loop(plan, *parent)) {
+        Some(parent) => plan.children(parent).filter(|round| nth(*round) > nth(index)).collect(),
+        None => Vec::new(),
+    }
 }
 
 fn repeat(
@@ -197,17 +263,23 @@ fn repeat(
     let fatal = u32::try_from(again.iter().filter(fatal).count()).unwrap_or(u32::MAX);
     rows.task_mut(task).failed -= fatal;
     for &index in again {
-        let why = Why::coded("RERUN", "it runs again");
-        cancel_below(rows, frame, task, index, why);
-        cancel_one(rows, frame, task, index, why);
+        for index in later_rounds(plan, index).into_iter().chain([index]) {
+            let why = Why::coded("RERUN", "it runs again");
+            cancel_below(rows, frame, task, index, why);
+            cancel_one(rows, frame, task, index, why);
+        }
     }
     let places: BTreeMap<Index, Index> = again.iter().copied().zip(plan.len()..).collect();
     let copy = |&index: &Index| {
         let node = plan.node(index)?;
         Some(Node {
             depends_on: node.depends_on.iter().map(|on| places.get(on).copied().unwrap_or(*on)).collect(),
-            input: rerun.inputs.get(&index).cloned().or_else(|| node.input.clone()),
+            input: match rerun.inputs.get(&index) {
+                Some(input) => Some(input.clone()),
+                None => plan.node(*rerun.inputs_of.get(&index).unwrap_or(&index))?.input.clone(),
+            },
             replaces: Some(index),
+            drops: later_rounds(plan, index),
             ..node.clone()
         })
     };

@@ -95,6 +95,9 @@ fn decide(
     let asks = plan(rows, task).node(index).is_some_and(|node| matches!(node.does, Does::Approval(_)));
     match state {
         SubtaskState::Waiting if asks => refused("it is for its approvers: decide it"),
+        SubtaskState::NeedsReview if asks && action != "fail" => {
+            refused("it is for its approvers: retry it, so that they are asked again")
+        }
         SubtaskState::Waiting if delivered => refused("its worker has delivered, and its children go on"),
         SubtaskState::NeedsReview
         | SubtaskState::Blocked

@@ -13,7 +13,7 @@ use crate::{
     reject::Reject,
     rows::Rows,
     subtask::{Subtask, SubtaskState},
-    task::{Mode, Task, TaskStatus},
+    task::{Course, Mode, Task, TaskStatus},
     time::{Frame, Time},
 };
 
@@ -57,7 +57,7 @@ fn first_rows(submit: &Submit, no: TaskNo, at: Time) -> (Task, Vec<Subtask>) {
         id: submit.id.clone(),
         digest: submit.digest,
         status: TaskStatus::Planned,
-        mode: Mode::Auto,
+        course: Course::Auto,
         priority: submit.priority,
         total,
         unfinished: total - u32::try_from(submit.done.len()).expect("no more than there are"),

@@ -114,6 +114,54 @@ pub enum Mode {
     Manual = 1,
 }
 
+/// How a task goes on. Numbers are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Course {
+    #[default]
+    Auto = 0,
+    /// Each subtask waits to be released.
+    Manual = 1,
+    /// It was cancelled. What was done is being undone; then it is.
+    Cancelling = 2,
+    /// Its deadline has passed. What was done is being undone; then it has failed.
+    Failing = 3,
+}
+
+impl Course {
+    pub const ALL: [Course; 4] = [Course::Auto, Course::Manual, Course::Cancelling, Course::Failing];
+
+    pub fn from_number(n: u8) -> Option<Course> {
+        Course::ALL.get(usize::from(n)).copied()
+    }
+
+    /// The end that was decided from outside, and comes once all that was done is undone.
+    pub fn end(self) -> Option<TaskStatus> {
+        match self {
+            Course::Auto | Course::Manual => None,
+            Course::Cancelling => Some(TaskStatus::Cancelled),
+            Course::Failing => Some(TaskStatus::Failed),
+        }
+    }
+
+    /// Whether subtasks start by themselves.
+    pub fn mode(self) -> Mode {
+        match self {
+            Course::Auto | Course::Cancelling | Course::Failing => Mode::Auto,
+            Course::Manual => Mode::Manual,
+        }
+    }
+}
+
+impl From<Mode> for Course {
+    fn from(mode: Mode) -> Course {
+        match mode {
+            Mode::Auto => Course::Auto,
+            Mode::Manual => Course::Manual,
+        }
+    }
+}
+
 /// A task's row. Locking it locks everything that belongs to the task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Task {
@@ -123,7 +171,7 @@ pub struct Task {
     /// Digest of the request, to tell a repeat from a conflict.
     pub digest: [u8; 32],
     pub status: TaskStatus,
-    pub mode: Mode,
+    pub course: Course,
     pub priority: Priority,
     /// Subtasks in all, not yet final, failed for good so that the task has, in review.
     pub total: u32,
@@ -145,7 +193,7 @@ pub struct Task {
     pub due_at: Option<Time>,
     /// The deadline, while it draws nearer.
     pub wake_at: Option<Time>,
-    /// Why it failed or was cancelled; empty otherwise.
+    /// Why it failed or was cancelled, or is about to be; empty otherwise.
     pub reason: String,
 }
 
@@ -153,6 +201,11 @@ impl Task {
     /// Stops the deadline while a person is waited for, and lets it go on after; gives it when it goes on.
     pub(crate) fn run_clock(&mut self, now: Time) -> Option<Time> {
         let deadline = self.deadline?;
+        // Its end is decided, whatever the time is.
+        if self.course.end().is_some() {
+            self.wake_at = None;
+            return None;
+        }
         if self.status.is_terminal() || self.waits_for_person() {
             self.wake_at = None;
             if !self.status.is_terminal() {
@@ -172,13 +225,15 @@ impl Task {
     }
 
     /// The status that the counters ask for. Ends that were decided from outside (cancelled, deadline) are
-    /// set where they are decided.
+    /// set where they are decided, or wait until all is undone.
     pub fn due_status(&self) -> TaskStatus {
         match self.status {
             status if status.is_terminal() => status,
             TaskStatus::Planning | TaskStatus::Planned if self.unfinished > 0 => self.status,
-            _ if self.unfinished == 0 && self.failed > 0 => TaskStatus::Failed,
-            _ if self.unfinished == 0 => TaskStatus::Completed,
+            _ if self.unfinished == 0 => self.course.end().unwrap_or(match self.failed {
+                0 => TaskStatus::Completed,
+                _ => TaskStatus::Failed,
+            }),
             TaskStatus::Paused => TaskStatus::Paused,
             _ if self.in_review > 0 => TaskStatus::NeedsReview,
             _ => TaskStatus::Running,

@@ -239,13 +239,20 @@ impl Engine {
         Ok(self.store.list_tasks(list).await?)
     }
 
-    /// Ends a task for good.
+    /// Ends a task for good. With `compensate` what was done is undone first, and until then the task runs: gives the
+    /// status.
     ///
     /// # Errors
     /// `NotFound`, `Reject(TaskFinished)` when it completed or failed before, `Unavailable`.
-    pub async fn cancel(&self, tenant: TenantNo, id: &str, reason: String) -> Result<TaskStatus, Failure> {
+    pub async fn cancel(
+        &self,
+        tenant: TenantNo,
+        id: &str,
+        reason: String,
+        compensate: bool,
+    ) -> Result<TaskStatus, Failure> {
         let (task, _) = self.find(tenant, id).await?;
-        self.status(Command::Cancel { task, reason }).await
+        self.status(Command::Cancel { task, reason, compensate }).await
     }
 
     /// No new leases until it is executed again.
@@ -336,7 +343,7 @@ impl Engine {
     /// Sends a subtask to another agent by hand; gives its full id.
     ///
     /// # Errors
-    /// `NotFound`, `Reject(SubtaskState)`, `Unavailable`.
+    /// `NotFound`, `Reject` (`SubtaskState`, `ApprovalRequired`), `Unavailable`.
     pub async fn route_subtask(
         &self,
         tenant: TenantNo,
@@ -345,6 +352,7 @@ impl Engine {
         agent: &str,
     ) -> Result<String, Failure> {
         let (task, index, record) = self.find_subtask(tenant, id, subtask).await?;
+        self.approved(&record, index, None, Some(agent))?;
         let spec = RouteSpec::new(agent, &[]);
         let route = self.routes(tenant, &[spec]).await?[0];
         self.state(Command::Route { task, index, route }).await?;

@@ -13,7 +13,7 @@ use downbeat_core::{
 /// What stood alone in the plan then, without what belonged to groups.
 #[derive(Debug)]
 pub(crate) struct Past {
-    /// In the order of the plan, each with whether it was completed.
+    /// In the order of the plan, each with whether it was completed, and not undone since. What undoes is none of them.
     tops: Vec<(Index, bool)>,
 }
 
@@ -24,6 +24,8 @@ pub(crate) struct Restoration {
     pub(crate) from: BTreeSet<Index>,
     /// Those of them that take over what another node delivered before.
     pub(crate) restored: BTreeMap<Index, Index>,
+    /// Those that had another input then, with the node that had it.
+    pub(crate) inputs_of: BTreeMap<Index, Index>,
 }
 
 /// The plan of a fork: nodes that depend on each other by place, and which old node each one is from.
@@ -37,10 +39,18 @@ pub(crate) struct Fork {
 impl Past {
     /// The state right after the event with that number. `events` is the whole history.
     pub(crate) fn at(plan: &Plan, events: &[Event], number: u64) -> Past {
-        let mut completed = BTreeSet::new();
+        let undoes = |index: &Index| plan.node(*index).and_then(|node| node.compensates);
+        let outermost = |of: Index| std::iter::successors(Some(of), |at| plan.node(*at)?.parent).last();
+        let (mut completed, mut undone) = (BTreeSet::new(), BTreeSet::new());
         let mut len = plan.len();
         for event in events {
             match &event.what {
+                // What was undone, also later and perhaps in part, is done no more.
+                What::Leased { index, .. } | What::Subtask { index, state: SubtaskState::Completed, .. }
+                    if undoes(index).is_some() =>
+                {
+                    undone.extend(undoes(index).and_then(outermost));
+                }
                 What::Grown { first, .. } if event.number > number => {
                     len = len.min(*first);
                 }
@@ -56,8 +66,10 @@ impl Past {
         let nodes = || (0..len).filter_map(|index| Some((index, plan.node(index)?)));
         let replaced: BTreeSet<Index> = nodes().filter_map(|(_, node)| node.replaces).collect();
         let tops = nodes()
-            .filter(|(index, node)| node.parent.is_none() && !replaced.contains(index))
-            .map(|(index, _)| (index, completed.contains(&index)));
+            .filter(|(index, node)| {
+                node.parent.is_none() && node.compensates.is_none() && !replaced.contains(index)
+            })
+            .map(|(index, _)| (index, completed.contains(&index) && !undone.contains(&index)));
         Past { tops: tops.collect() }
     }
 
@@ -66,18 +78,20 @@ impl Past {
         let was: BTreeMap<Index, bool> = self.tops.iter().copied().collect();
         let mut restoration = Restoration::default();
         let present = (0..plan.len()).filter(|&index| {
-            plan.node(index).is_some_and(|node| node.parent.is_none()) && !plan.is_replaced(index)
+            let stands = |node: &Node| node.parent.is_none() && node.compensates.is_none();
+            plan.node(index).is_some_and(stands) && !plan.is_replaced(index)
         });
         for index in present {
             let mut line = std::iter::successors(Some(index), |at| plan.node(*at)?.replaces);
             let then = line.find(|at| was.contains_key(at));
             match then.map(|old| (old, was[&old])) {
                 Some((old, true)) if old == index => {}
-                Some((old, true)) => {
+                Some((old, done)) => {
                     restoration.from.insert(index);
-                    restoration.restored.insert(index, old);
+                    restoration.restored.extend(done.then_some((index, old)));
+                    restoration.inputs_of.extend((old != index).then_some((index, old)));
                 }
-                Some((_, false)) | None => {
+                None => {
                     restoration.from.insert(index);
                 }
             }
@@ -93,7 +107,6 @@ impl Past {
             Some(Node {
                 id: String::new(),
                 depends_on: node.depends_on.iter().filter_map(|on| places.get(on).copied()).collect(),
-                compensates: node.compensates.and_then(|on| places.get(&on).copied()),
                 replaces: None,
                 ..node.clone()
             })
@@ -176,15 +189,16 @@ mod tests {
     #[test]
     fn what_was_completed_is_restored_and_all_else_runs_again() {
         let plan = again(&plan());
-        for (number, from, restored) in [
-            (0, vec![0, 3, 4], vec![]),
-            (2, vec![3, 4], vec![(3, 1)]),
-            (3, vec![3, 4], vec![(3, 1), (4, 2)]),
-            (5, vec![4], vec![]),
-            (6, vec![], vec![]),
+        for (number, from, restored, inputs_of) in [
+            (0, vec![0, 3, 4], vec![], vec![(3, 1), (4, 2)]),
+            (2, vec![3, 4], vec![(3, 1)], vec![(3, 1), (4, 2)]),
+            (3, vec![3, 4], vec![(3, 1), (4, 2)], vec![(3, 1), (4, 2)]),
+            (5, vec![4], vec![], vec![]),
+            (6, vec![], vec![], vec![]),
         ] {
-            let expected =
-                Restoration { from: from.into_iter().collect(), restored: restored.into_iter().collect() };
+            let inputs_of = inputs_of.into_iter().collect();
+            let (from, restored) = (from.into_iter().collect(), restored.into_iter().collect());
+            let expected = Restoration { from, restored, inputs_of };
             assert_eq!(Past::at(&plan, &history(), number).restoration(&plan), expected, "at {number}");
         }
     }

@@ -13,7 +13,7 @@ use downbeat_core::{
     rows::{AgentSeen, History, Output},
     session::{Session, SessionState, WorkerDeclaration},
     subtask::{Outcome, Subtask, SubtaskState},
-    task::{Mode, Priority, Task, TaskStatus},
+    task::{Course, Priority, Task, TaskStatus},
     time::Time,
 };
 use serde::{Deserialize, Serialize};
@@ -73,7 +73,7 @@ pub(crate) fn task(cells: &mut dyn Cells) -> Result<Task> {
         id: cells.text()?,
         digest: cells.array()?,
         status: cells.state(TaskStatus::from_number)?,
-        mode: cells.state(mode_from_number)?,
+        course: cells.state(Course::from_number)?,
         priority: cells.state(Priority::from_number)?,
         total: cells.number()?,
         unfinished: cells.number()?,
@@ -90,10 +90,6 @@ pub(crate) fn task(cells: &mut dyn Cells) -> Result<Task> {
         wake_at: cells.time()?,
         reason: cells.text()?,
     })
-}
-
-fn mode_from_number(number: u8) -> Option<Mode> {
-    [Mode::Auto, Mode::Manual].into_iter().find(|mode| *mode as u8 == number)
 }
 
 /// `task_no, idx, state, route, priority, pending, failed, skipped, failures, attempts, losses, held, waived,

@@ -196,7 +196,9 @@ impl World {
             }
             Step::Pause(task) => self.ask(Command::Pause { task: self.task(task) }),
             Step::Cancel(task, reason) => {
-                self.ask(Command::Cancel { task: self.task(task), reason: reason.to_owned() });
+                let compensate = reason.is_empty();
+                let task = self.task(task);
+                self.ask(Command::Cancel { task, reason: reason.to_owned(), compensate });
             }
             Step::Review { task, index, ref say } => {
                 let reason = "by hand".to_owned();

@@ -171,7 +171,7 @@ pub fn run(data: &[u8]) {
                 assert!(execution.checkpoints.len() <= limits::PLAN_SUBTASKS);
             }
         }),
-        b'c' => rest_body(rest, |raw| judge(body::reason(raw)).iter().for_each(|reason| line(reason))),
+        b'c' => rest_body(rest, |raw| judge(body::cancel(raw)).iter().for_each(|(reason, _)| line(reason))),
         b'd' => rest_body(rest, |raw| {
             judge(body::nothing(raw));
         }),

@@ -349,10 +349,11 @@ impl Client {
             }
             3 if self.world.draw(|rng| rng.per_mille(150)) => {
                 let reason = String::from("simulated");
-                let cancelled = self
-                    .call(move |engine, id| async move { engine.cancel(TENANT, &id, reason).await })
-                    .await?
-                    .is_ok();
+                let compensate = self.world.number().is_multiple_of(2);
+                let cancel = move |engine: Engine, id: String| async move {
+                    engine.cancel(TENANT, &id, reason, compensate).await
+                };
+                let cancelled = self.call(cancel).await?.is_ok();
                 self.world.audit(|auditor| cancelled.then(|| auditor.promises().0.cancelled(task)));
             }
             4 => {
@@ -488,10 +489,13 @@ impl Client {
             match subtask.row.state {
                 SubtaskState::NeedsReview => {
                     let mut retries = self.retries(index);
-                    let action = if retries > RETRIES {
-                        Action::Skip { reason: "simulated".into() }
-                    } else {
-                        Action::Retry
+                    let reason = "simulated".to_owned();
+                    // An approval is never skipped by who was not asked.
+                    let asks = matches!(view.node(index as usize).does, Does::Approval(_));
+                    let action = match retries > RETRIES {
+                        false => Action::Retry,
+                        true if asks => Action::Fail { reason },
+                        true => Action::Skip { reason },
                     };
                     retries += u32::from(self.world.is_calm());
                     lock(&self.retries).insert(index, retries);

@@ -11,7 +11,7 @@ use downbeat_core::{
     rows::{AgentSeen, Changes, NewPlan, Output, Rows},
     session::SessionState,
     subtask::{Subtask, SubtaskState},
-    task::{Mode, Priority, TaskStatus},
+    task::{Course, Priority, TaskStatus},
     time::Time,
 };
 use downbeat_store::{Store, StoreError};
@@ -50,7 +50,7 @@ pub(crate) async fn changed_rows_come_back_changed(store: &dyn Store) {
     write(store, &one_of_each()).await;
     let mut task = build::task(100);
     task.status = TaskStatus::NeedsReview;
-    task.mode = Mode::Auto;
+    task.course = Course::Auto;
     task.priority = Priority::Low;
     (task.total, task.unfinished, task.failed, task.in_review) = (4, 5, 6, 7);
     (task.events, task.asking) = (8, 9);

@@ -14,7 +14,7 @@ use downbeat_core::{
     rows::{AgentSeen, Changes, Growth, History, NewPlan, NoteRow, Output, Rows, SubtaskRow},
     session::{AgentDeclaration, Session, SessionState, WorkerDeclaration},
     subtask::{Outcome, Subtask, SubtaskState},
-    task::{Mode, Priority, Task, TaskStatus},
+    task::{Course, Priority, Task, TaskStatus},
     time::Time,
 };
 use downbeat_store::{Store, Writer};
@@ -28,7 +28,7 @@ pub(crate) fn task(no: i64) -> Task {
         id: format!("task-{no}"),
         digest: [no as u8; 32],
         status: TaskStatus::Running,
-        mode: Mode::Manual,
+        course: Course::Manual,
         priority: Priority::High,
         total: 11,
         unfinished: 10,

@@ -56,7 +56,7 @@ fn task_values(task: &Task, digest: &str) -> String {
     let times = [task.started_at, task.ended_at, task.deadline, task.stopped_at, task.due_at, task.wake_at];
     let times = times.map(|at| maybe(at.map(|at| at.0))).join(", ");
     let Task { no, tenant, id, total, unfinished, failed, in_review, events, created_at, reason, .. } = task;
-    let (status, mode, priority) = (task.status as u8, task.mode as u8, task.priority as u8);
+    let (status, mode, priority) = (task.status as u8, task.course as u8, task.priority as u8);
     format!(
         "{}, {}, '{id}', {digest}, {status}, {mode}, {priority}, {total}, {unfinished}, {failed}, {in_review},
          {events}, {}, {times}, '{reason}'",

@@ -24,7 +24,7 @@ impl Scope<'_> {
         check_text(&field, text, variables, found);
         let mut keys: Vec<&str> = draft.depends_on.iter().map(String::as_str).collect();
         if self.in_loop {
-            keys.push("previous");
+            keys.push(super::PREVIOUS);
         }
         for root in ["outputs", "states"] {
             for name in expr::members(text, root).unwrap_or_default() {

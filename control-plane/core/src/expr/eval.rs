@@ -62,8 +62,13 @@ const READ_BYTES: usize = 64;
 const WRITTEN_BYTES: usize = 16;
 
 impl Fuel {
-    pub(super) fn new() -> Fuel {
-        Fuel { left: Cell::new(EXPRESSION_STEPS), is_spent: Cell::new(false) }
+    pub(super) fn of(steps: u64) -> Fuel {
+        Fuel { left: Cell::new(steps), is_spent: Cell::new(false) }
+    }
+
+    /// None once it failed.
+    pub(super) fn left(&self) -> u64 {
+        if self.is_spent.get() { 0 } else { self.left.get() }
     }
 
     /// Takes steps; after it failed once it always fails.
@@ -113,7 +118,11 @@ type Path = (String, Vec<Step>);
 
 impl<'s> Evaluation<'s> {
     pub(super) fn new(scope: &'s Scope<'s>) -> Evaluation<'s> {
-        Evaluation { scope, fuel: Fuel::new(), known: RefCell::default() }
+        Evaluation::within(scope, Fuel::of(EXPRESSION_STEPS))
+    }
+
+    pub(super) fn within(scope: &'s Scope<'s>, fuel: Fuel) -> Evaluation<'s> {
+        Evaluation { scope, fuel, known: RefCell::default() }
     }
 
     pub(super) fn value(&self, node: &Node) -> Result<Value, Fault> {

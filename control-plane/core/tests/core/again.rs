@@ -8,7 +8,8 @@ use downbeat_core::{
 use crate::{
     ask::{
         Ask, cancel, deadline, decide, done, execute, fails_for_good, give_up, gives, look, open, pause,
-        rerun, rerun_with, signal, sketch, skip, spawn, submit, suspend, tick,
+        rerun, rerun_with, rerun_with_inputs, restore, retry, signal, sketch, skip, spawn, submit, suspend,
+        tick,
     },
     table::{WAYS, check, given, settled},
     world::World,
@@ -262,29 +263,106 @@ fn the_last_element_that_ended_runs_again_when_the_window_is_free() {
 }
 
 #[test]
-fn a_round_runs_again_while_the_loop_goes_on() {
+fn a_round_that_runs_again_drops_those_behind_it_and_the_loop_asks_anew() {
     for late in WAYS {
         let body = sketch("", "x, y < x").failing("x y");
-        let task = sketch("t", "l").repeat("l", "iteration == 2", 3, OnLimit::Fail, body);
+        let task = sketch("t", "l").repeat("l", "outputs.y == 7", 4, OnLimit::Fail, body);
         let mut world = World::rested(task, 9, late);
-        settled(&mut world, late, [done("l.1.x"), done("l.1.y"), rerun("l.1")]);
-        assert_eq!(world.sub("l.1.x").state.word(), "leased");
+        settled(&mut world, late, [done("l.1.x"), done("l.1.y"), done("l.2.x"), done("l.2.y"), rerun("l.1")]);
+        assert_eq!(world.open(), "l waiting, l.1 waiting, l.1.x leased, l.1.y pending");
         settled(&mut world, late, [done("l.1.x"), done("l.1.y")]);
         assert_eq!(world.open(), "l waiting, l.2 waiting, l.2.x leased, l.2.y pending");
-        settled(&mut world, late, [done("l.2.x"), done("l.2.y")]);
-        assert_eq!(world.task("t").status.word(), "completed");
+        // Also two at once, and one whose answer ends the loop.
+        settled(&mut world, late, [rerun("l.1 l.2"), done("l.1.x"), gives("l.1.y", "7")]);
+        assert_eq!((world.output("l"), world.task("t").status.word()), (r#"{"x":{},"y":7}"#, "completed"));
         let mut failing = World::rested(
             sketch("t", "l").repeat("l", "iteration == 2", 3, OnLimit::Fail, sketch("", "x").failing("x")),
             9,
             late,
         );
-        settled(&mut failing, late, [done("l.1.x"), rerun("l.1"), fails_for_good("l.1.x")]);
-        settled(&mut failing, late, [tick()]);
-        let open = failing.open();
-        if open.contains("l.2.x leased") {
-            settled(&mut failing, late, [done("l.2.x")]);
-        }
+        settled(&mut failing, late, [done("l.1.x"), rerun("l.1"), fails_for_good("l.1.x"), tick()]);
         assert_eq!((failing.sub("l").state.word(), failing.code("l")), ("needs_review", "CHILD_FAILED"));
+        settled(&mut failing, late, [retry("l"), done("l.1.x"), done("l.2.x")]);
+        assert_eq!(failing.task("t").status.word(), "completed");
+    }
+}
+
+#[test]
+fn every_part_that_names_the_round_before_is_handed_it() {
+    for late in WAYS {
+        let body =
+            sketch("", "x, y < x, z < y").when("y", "!has(outputs.previous) || outputs.previous.x == 1");
+        let task = sketch("t", "l").repeat("l", "iteration == 2", 2, OnLimit::Fail, body);
+        let mut world = World::rested(task, 9, late);
+        settled(&mut world, late, [gives("l.1.x", "1"), done("l.1.y"), done("l.1.z"), done("l.2.x")]);
+        assert_eq!(world.open(), "l waiting, l.2 waiting, l.2.y leased, l.2.z pending");
+        let (task, z) = world.place("l.2.z");
+        let on = world.plans[&task].node(z).map(|node| node.depends_on.len());
+        assert_eq!(on, Some(1), "who does not name it is not handed it");
+    }
+}
+
+#[test]
+fn what_is_restored_strands_nobody() {
+    let mut world = World::with("a, b < a, c < b", 9);
+    given(&mut world, [gives("a", "1"), done("b"), rerun("a")]);
+    assert_eq!(world.open(), "a leased, b pending, c pending");
+    // Somebody goes back who knows nothing of what waits for it.
+    given(&mut world, [restore("a", "coder::t::1")]);
+    assert_eq!((world.open().as_str(), world.output("a")), ("b leased, c pending", "1"));
+    given(&mut world, [done("b"), done("c")]);
+    assert_eq!(world.task("t").status.word(), "completed");
+}
+
+#[test]
+fn who_is_restored_has_the_input_of_then() {
+    let mut world = World::with_sketch(sketch("t", "a, b < a").input("a", "1"), 9);
+    given(&mut world, [gives("a", "1"), done("b"), rerun_with("a", "2"), gives("a", "2"), done("b")]);
+    given(&mut world, [restore("a", "coder::t::1"), rerun("a")]);
+    let (task, a) = world.place("a");
+    let input = world.plans[&task].node(a).and_then(|node| node.input.as_ref().map(|input| input.get()));
+    assert_eq!(input, Some("1"));
+}
+
+#[test]
+fn an_input_for_what_does_not_run_again_is_refused() {
+    for late in WAYS {
+        let task = sketch("t", "a, g < a, z").group("g", sketch("", "x, y < x"));
+        let mut world = World::rested(task, 9, late);
+        settled(&mut world, late, [done("a"), done("g.x")]);
+        let reject = world.ask(rerun_with_inputs("a", &["g.x", "z"])).replies.remove(0).expect_err("refused");
+        assert_eq!(reject.code(), "INPUT_UNUSED");
+        let words = "an input for what does not run again, or begins anew with its group: `z`, `g.x`";
+        assert_eq!(reject.to_string(), words);
+        settled(&mut world, late, [rerun_with_inputs("a", &["a", "g"])]);
+    }
+}
+
+#[test]
+fn another_input_is_approved_anew() {
+    let task = || {
+        sketch("t", "b, ok < b, d < b ok, z < d")
+            .approval("ok", |_| {})
+            .input("ok", "1")
+            .input("d", "1")
+            .draft("ok", |draft| draft.guards = true)
+            .when("d", "states.ok == 'completed'")
+    };
+    for late in WAYS {
+        let mut world = World::rested(task(), 9, late);
+        settled(&mut world, late, [done("b"), decide("ok", "yes", "ann"), done("d"), done("z")]);
+        settled(&mut world, late, [rerun("d")]);
+        assert_eq!(world.open(), "d leased, z pending", "the same was approved");
+        let seen = world.gate("ok").map(|gate| gate.digest);
+        settled(&mut world, late, [rerun_with("d", "2")]);
+        assert_eq!(world.open(), "ok waiting, d pending, z pending");
+        assert_ne!(world.gate("ok").map(|gate| gate.digest), seen);
+        let (task, gate) = world.place("ok");
+        let input =
+            world.plans[&task].node(gate).and_then(|node| node.input.as_ref().map(|input| input.get()));
+        assert_eq!(input, Some("2"), "who is asked is shown the new one");
+        settled(&mut world, late, [decide("ok", "no", "ann")]);
+        assert_eq!((world.sub("d").state.word(), world.task("t").status.word()), ("skipped", "failed"));
     }
 }
 

@@ -320,7 +320,19 @@ pub(crate) fn pause(task: &str) -> Ask {
 
 pub(crate) fn cancel(task: &str) -> Ask {
     let task = task.to_owned();
-    ask(move |world| Command::Cancel { task: world.task_no(&task), reason: "not needed".into() })
+    ask(move |world| {
+        let task = world.task_no(&task);
+        Command::Cancel { task, reason: "not needed".into(), compensate: false }
+    })
+}
+
+/// Cancels once what was done is undone.
+pub(crate) fn cancel_undoing(task: &str) -> Ask {
+    let task = task.to_owned();
+    ask(move |world| {
+        let task = world.task_no(&task);
+        Command::Cancel { task, reason: "not needed".into(), compensate: true }
+    })
 }
 
 fn review(subtask: &str, action: Action) -> Ask {
@@ -372,6 +384,30 @@ pub(crate) fn rerun_with(subtask: &str, json: &str) -> Ask {
         let (task, index) = world.place(&subtask);
         let (from, inputs) = (BTreeSet::from([index]), BTreeMap::from([(index, json)]));
         Command::Rerun { task, rerun: Arc::new(Rerun { from, inputs, ..Rerun::default() }) }
+    })
+}
+
+/// Runs one subtask again, with the same other input for some.
+pub(crate) fn rerun_with_inputs(subtask: &str, inputs: &[&str]) -> Ask {
+    let subtask = subtask.to_owned();
+    let inputs: Vec<String> = inputs.iter().map(|&name| name.to_owned()).collect();
+    ask(move |world| {
+        let (task, index) = world.place(&subtask);
+        let json = || RawValue::from_string("9".to_owned()).expect("it is JSON");
+        let inputs = inputs.iter().map(|name| (world.place(name).1, json())).collect();
+        let rerun = Rerun { from: BTreeSet::from([index]), inputs, ..Rerun::default() };
+        Command::Rerun { task, rerun: Arc::new(rerun) }
+    })
+}
+
+/// One subtask takes over what an earlier one in its place delivered.
+pub(crate) fn restore(subtask: &str, earlier: &str) -> Ask {
+    let (subtask, earlier) = (subtask.to_owned(), earlier.to_owned());
+    ask(move |world| {
+        let ((task, index), (_, earlier)) = (world.place(&subtask), world.place(&earlier));
+        let restored = BTreeMap::from([(index, earlier)]);
+        let (from, inputs_of) = (BTreeSet::from([index]), restored.clone());
+        Command::Rerun { task, rerun: Arc::new(Rerun { from, restored, inputs_of, ..Rerun::default() }) }
     })
 }
 

@@ -116,21 +116,54 @@ fn what_was_delivered_is_completed_in_the_table() {
 }
 
 #[test]
-fn a_child_that_fails_behind_a_delivery_fails_it() {
+fn whoever_delivers_decides_whenever_its_children_fail() {
+    for late in WAYS {
+        for fails_first in [true, false] {
+            let mut world = parent(3);
+            given(&mut world, [spawn("p", two().failing("x"))]);
+            if fails_first {
+                settled(&mut world, late, [fails_for_good("p.x"), gives("p", "7")]);
+            } else {
+                settled(&mut world, late, [gives("p", "7"), fails_for_good("p.x")]);
+            }
+            assert_eq!(world.states("t"), "p completed, z leased, p.x failed, p.y skipped", "{fails_first}");
+            assert_eq!(world.output("p"), "7");
+        }
+    }
+}
+
+#[test]
+fn what_failed_before_does_not_count_against_who_goes_on() {
     for late in WAYS {
         let mut world = parent(3);
-        settled(&mut world, late, [spawn("p", two().failing("x")), gives("p", "7"), fails_for_good("p.x")]);
-        assert_eq!(world.states("t"), "p failed, z skipped, p.x failed, p.y skipped");
-        assert_eq!((world.code("p"), world.task("t").status.word()), ("CHILD_FAILED", "failed"));
-        let mut world = parent(3);
-        let children = two().failing("x").run_if("y", RunIf::AnyFailed);
-        settled(
-            &mut world,
-            late,
-            [spawn("p", children), gives("p", "7"), fails_for_good("p.x"), done("p.y")],
-        );
-        assert_eq!(world.sub("p").state.word(), "completed", "one of them was there for it");
+        settled(&mut world, late, [spawn("p", two().failing("x")), suspend("p"), fails_for_good("p.x")]);
+        settled(&mut world, late, [spawn("p", sketch("", "again")), gives("p", "7")]);
+        assert_eq!(world.sub("p").state.word(), "waiting", "its new child goes on");
+        settled(&mut world, late, [done("p.again")]);
+        assert_eq!((world.sub("p").state.word(), world.open().as_str()), ("completed", "z leased"));
     }
+}
+
+#[test]
+fn a_child_is_the_same_in_all_that_was_asked() {
+    let asked = || sketch("", "g, x < g, y").signal("g", "go", None, None).input("y", "1");
+    let mut world = parent(3);
+    given(&mut world, [spawn("p", asked())]);
+    let others = [
+        asked().signal("g", "no", None, None),
+        asked().timer("g", 5),
+        asked().approval("g", |_| {}),
+        asked().draft("x", |draft| draft.depends_on = vec!["y".into()]),
+        asked().when("x", "false"),
+        asked().run_if("x", RunIf::AllDone),
+        asked().failing("x"),
+        asked().attempts("y", 7),
+        asked().sla("y", 7),
+    ];
+    for other in others.into_iter().take(7) {
+        check(&mut world, [(spawn("p", other), "CHILD_CONFLICT")]);
+    }
+    check(&mut world, [(spawn("p", asked()), "spawned 3")]);
 }
 
 #[test]
@@ -139,7 +172,6 @@ fn who_waits_is_told_of_failures_by_going_on() {
         let mut world = parent(3);
         settled(&mut world, late, [spawn("p", two().failing("x")), suspend("p"), fails_for_good("p.x")]);
         assert_eq!(world.open(), "p leased, z pending");
-        assert_eq!(world.sub("p").failed, 1);
         settled(
             &mut world,
             late,

@@ -1,6 +1,6 @@
 //! Starting, holding, pausing, resuming, cancelling a whole task, and its deadline.
 
-use downbeat_core::task::{Mode, TaskStatus};
+use downbeat_core::task::{Course, TaskStatus};
 
 use crate::{
     ask::{
@@ -45,7 +45,7 @@ fn manual_holds_every_subtask() {
             (done("b"), "accepted | t completed, b completed | b completed(1), t completed"),
         ],
     );
-    assert_eq!(world.task("t").mode, Mode::Manual);
+    assert_eq!(world.task("t").course, Course::Manual);
 }
 
 #[test]

@@ -353,7 +353,7 @@ fn what_nobody_decides_expires() {
 }
 
 #[test]
-fn an_expired_approval_can_be_asked_again_or_decided_by_a_person() {
+fn an_expired_approval_can_be_asked_again_and_nobody_else_decides_it() {
     let mut world = asking(levels(OnTimeout::Fail));
     given(&mut world, [tick().later(10_000), tick().later(10_000), tick().later(10_000)]);
     check(&mut world, [(decide("it", "yes", "ann"), "SUBTASK_STATE")]);
@@ -370,8 +370,10 @@ fn an_expired_approval_can_be_asked_again_or_decided_by_a_person() {
         ],
     );
     let mut world = asking(levels(OnTimeout::Fail));
-    given(&mut world, [tick().later(10_000), tick().later(10_000), tick().later(10_000), skip("it")]);
-    assert_eq!(world.sub("then").state.word(), "leased");
+    given(&mut world, [tick().later(10_000), tick().later(10_000), tick().later(10_000)]);
+    check(&mut world, [(skip("it"), "SUBTASK_STATE"), (complete("it"), "SUBTASK_STATE")]);
+    given(&mut world, [give_up("it")]);
+    assert_eq!(world.sub("then").state.word(), "skipped");
 }
 
 #[test]
@@ -441,3 +443,24 @@ fn a_cancelled_task_asks_nobody() {
         [(decide("it", "yes", "ann"), "TASK_FINISHED"), (wake("it").later(5_000), "done"), (follow(), "")],
     );
 }
+
+#[test]
+fn a_signal_asks_only_gates_of_its_name_and_so_many_of_them() {
+    let many = |steps: &str| {
+        let (n, body) = (400, sketch("", "x").signal("x", "go", Some(steps), None));
+        let over = format!("[{}]", (0..n).map(|i| i.to_string()).collect::<Vec<_>>().join(","));
+        World::rested(sketch("t", "m").map("m", &over, None, body), 1, false)
+    };
+    let mut world = many("signal.n == item");
+    check(&mut world, [(signal("no", "{}", ""), "kept | | t signalled no")]);
+    given(&mut world, [signal("go", r#"{"n":399}"#, "")]);
+    assert_eq!(world.sub("m.399").state.word(), "completed");
+    let mut world = many("range.all(i, range.all(j, i + j + signal.n < 0))".replace("range", RANGE).as_str());
+    let reject = world.ask(signal("go", r#"{"n":-99}"#, "")).replies.remove(0).expect_err("too much");
+    assert_eq!(reject.code(), "SIGNAL_TOO_COSTLY");
+    assert!(reject.to_string().contains("1000000 steps (SIGNAL_STEPS)"), "{reject}");
+    check(&mut world, [(signal("no", "{}", ""), "kept | | t signalled no")]);
+}
+
+/// Long enough that going through it twice over takes thousands of steps.
+const RANGE: &str = "[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30]";

@@ -8,7 +8,7 @@ use std::{
 
 use downbeat_core::{
     command::{Action, Command, Decision, Reply, Rerun, Sent, Verdict, WorkResult},
-    draft::{Does, Failures, OnFailure, OnLimit, OnTimeout, RunIf},
+    draft::{Compensate, Does, Failures, OnFailure, OnLimit, OnTimeout, RunIf},
     id::{Index, LeaseAt, LeaseId, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
     note::{Gate, NoteKey},
     session::{AgentDeclaration, SessionState},
@@ -50,7 +50,10 @@ enum Op {
         served: u8,
     },
     Pause(Pick),
-    Cancel(Pick),
+    Cancel {
+        task: Pick,
+        compensate: bool,
+    },
     Review {
         subtask: Pick,
         action: u8,
@@ -161,7 +164,7 @@ fn op() -> impl Strategy<Value = Op> {
         12 => (any::<Pick>(), prop::bool::weighted(0.2), prop_oneof![2 => Just(0), 1 => any::<u8>()], any::<u8>())
             .prop_map(|(task, manual, checkpoints, served)| Op::Execute { task, manual, checkpoints, served }),
         2 => any::<Pick>().prop_map(Op::Pause),
-        1 => any::<Pick>().prop_map(Op::Cancel),
+        2 => (any::<Pick>(), any::<bool>()).prop_map(|(task, compensate)| Op::Cancel { task, compensate }),
         10 => (any::<Pick>(), 0..5_u8).prop_map(|(subtask, action)| Op::Review { subtask, action }),
         4 => (any::<Pick>(), 0..3_u8).prop_map(|(subtask, agent)| Op::Route { subtask, agent }),
         48 => (lease_pick(), sender(), 0..8_u8)
@@ -251,6 +254,9 @@ fn shape(task: Sketch, key: &str, shape: u8, flags: u8) -> Sketch {
             let on_limit = OnLimit::ALL[usize::from(flags >> 2) % 2];
             task.repeat(key, until, 1 + u32::from(flags) % 3, on_limit, body(flags >> 1))
         }
+        _ if flags & 3 == 0 => task.draft(key, |draft| {
+            draft.compensate = Some(Compensate { agent: "coder".into(), ..Compensate::default() });
+        }),
         _ => task,
     }
 }
@@ -384,7 +390,9 @@ impl Driver {
                 served: self.routes(*served),
             },
             Op::Pause(task) => Command::Pause { task: self.task(*task) },
-            Op::Cancel(task) => Command::Cancel { task: self.task(*task), reason: "enough".into() },
+            Op::Cancel { task, compensate } => {
+                Command::Cancel { task: self.task(*task), reason: "enough".into(), compensate: *compensate }
+            }
             Op::Review { subtask, action } => {
                 let (task, index) = self.subtask(*subtask);
                 Command::Review { task, index, action: review_action(*action), by: String::new() }
@@ -616,13 +624,19 @@ impl Driver {
                 let (checkpoints, served) = (BTreeSet::new(), self.routes(7));
                 commands.push(Command::Execute { task, mode: Mode::Auto, checkpoints, served });
             }
+            if self.world.tasks[&task].wake_at.is_some_and(|at| at <= self.world.now) {
+                commands.push(Command::Wake { task, index: None });
+            }
             for (&(task, index), row) in rows {
                 commands.extend(match row.state {
                     SubtaskState::Backoff => Some(Command::Wake { task, index: Some(index) }),
                     SubtaskState::Blocked => Some(Command::Unblock { task, index }),
                     SubtaskState::NeedsReview => {
                         // Some things fail as often as they are tried.
-                        let action = if round < 3 { Action::Retry } else { review_action(1) };
+                        // An approval is never skipped by who was not asked.
+                        let does = self.world.plans[&task].node(index).map(|node| &node.does);
+                        let last = if matches!(does, Some(Does::Approval(_))) { 2 } else { 1 };
+                        let action = if round < 3 { Action::Retry } else { review_action(last) };
                         Some(Command::Review { task, index, action, by: String::new() })
                     }
                     SubtaskState::Waiting => self.opens(task, index, round),

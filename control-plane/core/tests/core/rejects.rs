@@ -200,6 +200,6 @@ fn timers_and_sessions_are_never_refused() {
         ],
     );
     let no = world.task_no("t");
-    let command = Command::Cancel { task: no, reason: String::new() };
+    let command = Command::Cancel { task: no, reason: String::new(), compensate: false };
     assert!(world.run(HERE, &[command.clone(), command]).replies.iter().all(Result::is_ok));
 }

@@ -24,7 +24,8 @@ impl Engine {
     /// Runs subtasks and all that depends on them again; gives the status, and the new full ids.
     ///
     /// # Errors
-    /// `NotFound`, `Reject` (`TaskNotStarted`, `SubtaskState`, `TooManySubtasks`), `Unavailable`.
+    /// `NotFound`, `Reject` (`TaskNotStarted`, `SubtaskState`, `InputUnused`, `ApprovalRequired`, `TooManySubtasks`),
+    /// `Unavailable`.
     pub async fn rerun(
         &self,
         tenant: TenantNo,
@@ -38,7 +39,8 @@ impl Engine {
             rerun.from.insert(self.find_subtask(tenant, id, name).await?.1);
         }
         for (name, input) in inputs {
-            let (_, index, _) = self.find_subtask(tenant, id, &name).await?;
+            let (_, index, record) = self.find_subtask(tenant, id, &name).await?;
+            self.approved(&record, index, Some(&input), None)?;
             rerun.from.insert(index);
             rerun.inputs.insert(index, input);
         }
@@ -115,7 +117,8 @@ impl Engine {
         let (task, _) = self.find(tenant, id).await?;
         let event = self.find_snapshot(task, snapshot).await?.event;
         let (_, record, events) = self.whole_history(task).await?;
-        let Restoration { from, restored } = Past::at(&record.plan, &events, event).restoration(&record.plan);
+        let Restoration { from, restored, inputs_of } =
+            Past::at(&record.plan, &events, event).restoration(&record.plan);
         if from.is_empty() {
             return Err(Failure::invalid(
                 "snapshot",
@@ -123,7 +126,7 @@ impl Engine {
             ));
         }
         let reason = format!("restored to `{snapshot}`");
-        self.run_again(task, Rerun { from, restored, by, reason, ..Rerun::default() }).await
+        self.run_again(task, Rerun { from, restored, inputs_of, by, reason, ..Rerun::default() }).await
     }
 
     /// A new task that goes on from a point of an old one's history.

@@ -11,12 +11,16 @@ use downbeat_core::{
     check,
     command::{Command, Reply, Verdict},
     draft::{Draft, OnFailure},
-    guard::guard,
-    id::{LeaseAt, RouteNo, SessionNo, TenantNo},
+    guard::{self, guard},
+    id::{Index, LeaseAt, RouteNo, SessionNo, TenantNo},
     plan::{self, Plan, RouteSpec},
+    reject::Reject,
     session::AgentDeclaration,
     task::Priority,
 };
+
+use downbeat_store::PlanRecord;
+use serde_json::value::RawValue;
 
 use super::{Engine, Submission, unexpected};
 use crate::{committer::Input, failure::Failure, lint, planner::PlanRequest, view::Findings};
@@ -34,6 +38,21 @@ impl Engine {
             check::check_at(path, drafts, &[]).map_err(Failure::Invalid)?;
         }
         Ok(guarded)
+    }
+
+    /// Whether a subtask of a plan has the approvals that the operator's rules ask for, were it done with another input,
+    /// or by another agent.
+    pub(super) fn approved(
+        &self,
+        record: &PlanRecord,
+        index: Index,
+        input: Option<&RawValue>,
+        agent: Option<&str>,
+    ) -> Result<(), Failure> {
+        match guard::missing(&record.plan, index, input, agent, &self.rules, &record.request.metadata) {
+            Some(rule) => Err(Reject::ApprovalRequired(rule.name.clone()).into()),
+            None => Ok(()),
+        }
     }
 
     pub(super) async fn decompose(&self, request: &Submission) -> Result<Vec<Draft>, Failure> {

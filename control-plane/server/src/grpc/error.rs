@@ -49,16 +49,18 @@ fn code(failure: &Failure) -> Code {
             }
             Reject::DigestMismatch { .. } => Code::Aborted,
             Reject::NotAnApprover(_) => Code::PermissionDenied,
-            Reject::OptionUnknown { .. } => Code::InvalidArgument,
+            Reject::OptionUnknown { .. } | Reject::InputUnused(_) => Code::InvalidArgument,
             Reject::TooManySignals(_)
             | Reject::TooManySnapshots(_)
+            | Reject::SignalTooCostly
             | Reject::TooManySubtasks(_)
             | Reject::TooDeep { .. } => Code::ResourceExhausted,
             Reject::TaskUnknown | Reject::SubtaskUnknown | Reject::SessionUnknown => Code::NotFound,
             Reject::SessionTaken { .. } => Code::Aborted,
-            Reject::TaskFinished(_) | Reject::TaskNotStarted(_) | Reject::SubtaskState { .. } => {
-                Code::FailedPrecondition
-            }
+            Reject::TaskFinished(_)
+            | Reject::TaskNotStarted(_)
+            | Reject::SubtaskState { .. }
+            | Reject::ApprovalRequired(_) => Code::FailedPrecondition,
             Reject::BatchFull => Code::Unavailable,
         },
         Failure::Conflict { .. } => Code::Aborted,
@@ -185,6 +187,14 @@ mod tests {
                 None,
             ),
             (Reject::TooManySignals(100).into(), Code::ResourceExhausted, "TOO_MANY_SIGNALS", None),
+            (Reject::SignalTooCostly.into(), Code::ResourceExhausted, "SIGNAL_TOO_COSTLY", None),
+            (Reject::InputUnused("a".into()).into(), Code::InvalidArgument, "INPUT_UNUSED", None),
+            (
+                Reject::ApprovalRequired("a".into()).into(),
+                Code::FailedPrecondition,
+                "APPROVAL_REQUIRED",
+                None,
+            ),
             (Reject::SnapshotTaken("s".into()).into(), Code::AlreadyExists, "SNAPSHOT_TAKEN", None),
             (Reject::TooManySnapshots(100).into(), Code::ResourceExhausted, "TOO_MANY_SNAPSHOTS", None),
             (

@@ -88,7 +88,8 @@ impl TaskService for TaskFace {
         let tenant = tenant(&request);
         let request = request.into_inner();
         let reason = request::task_reason(&request.task_id, &request.reason).map_err(status)?;
-        let now = self.engine.cancel(tenant, &request.task_id, reason).await.map_err(status)?;
+        let now = self.engine.cancel(tenant, &request.task_id, reason, request.compensate).await;
+        let now = now.map_err(status)?;
         answer(pb::CancelTaskResponse { status: TaskStatus::proto(now) })
     }
 

@@ -147,13 +147,15 @@ fn status(failure: &Failure) -> StatusCode {
         Failure::Reject(reject) => match reject {
             Reject::TaskUnknown | Reject::SubtaskUnknown | Reject::SessionUnknown => StatusCode::NOT_FOUND,
             Reject::NotAnApprover(_) => StatusCode::FORBIDDEN,
-            Reject::OptionUnknown { .. } => StatusCode::BAD_REQUEST,
+            Reject::OptionUnknown { .. } | Reject::InputUnused(_) => StatusCode::BAD_REQUEST,
             Reject::TaskConflict(_)
             | Reject::DigestMismatch { .. }
             | Reject::ChildConflict(_)
             | Reject::SnapshotTaken(_)
             | Reject::TooManySignals(_)
             | Reject::TooManySnapshots(_)
+            | Reject::SignalTooCostly
+            | Reject::ApprovalRequired(_)
             | Reject::TooManySubtasks(_)
             | Reject::TooDeep { .. }
             | Reject::SessionTaken { .. }
@@ -245,6 +247,9 @@ mod tests {
                 None,
             ),
             (Failure::Reject(Reject::TooManySignals(100)).into(), 409, "TOO_MANY_SIGNALS", None),
+            (Failure::Reject(Reject::SignalTooCostly).into(), 409, "SIGNAL_TOO_COSTLY", None),
+            (Failure::Reject(Reject::InputUnused("a".into())).into(), 400, "INPUT_UNUSED", None),
+            (Failure::Reject(Reject::ApprovalRequired("a".into())).into(), 409, "APPROVAL_REQUIRED", None),
             (Failure::Reject(Reject::SnapshotTaken("s".into())).into(), 409, "SNAPSHOT_TAKEN", None),
             (Failure::Reject(Reject::TooManySnapshots(100)).into(), 409, "TOO_MANY_SNAPSHOTS", None),
             (Failure::Reject(Reject::TooManySubtasks("many".into())).into(), 409, "TOO_MANY_SUBTASKS", None),

@@ -220,11 +220,13 @@ pub struct LintBody {
     pub plan: PlanBody,
 }
 
-/// Why something is done; kept in the history.
+/// Why a task is cancelled, and how.
 #[derive(Debug, ToSchema)]
-#[schema(as = Reason)]
-pub struct ReasonBody {
+#[schema(as = Cancel)]
+pub struct CancelBody {
     pub reason: Option<String>,
+    /// What was completed and says how is undone before. False unless it is said.
+    pub compensate: Option<bool>,
 }
 
 /// An output supplied by hand.
@@ -426,7 +428,7 @@ mod tests {
         for (schema, fields) in [
             ("SubmitTask", body::SUBMISSION),
             ("ExecuteTask", body::EXECUTION),
-            ("Reason", body::REASON),
+            ("Cancel", body::CANCEL),
             ("By", body::BY),
             ("Decided", body::DECIDED),
             ("DecideSubtask", body::DECISION),

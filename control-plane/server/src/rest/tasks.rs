@@ -8,7 +8,7 @@ use super::{
     extract::{Body, Caller, NoParams, Params, SubtaskPath, TaskPath},
     json,
     openapi::{
-        BodyErrors, Conflict, ExecuteBody, ExecuteFailures, Failures, ReasonBody, SubmitBody, Unknown,
+        BodyErrors, CancelBody, Conflict, ExecuteBody, ExecuteFailures, Failures, SubmitBody, Unknown,
     },
 };
 use crate::{
@@ -138,15 +138,16 @@ async fn task(
 
 /// End a task for good.
 ///
-/// Every unfinished subtask becomes `cancelled`; workers that have one are told.
+/// Every unfinished subtask becomes `cancelled`; workers that have one are told. With `compensate`, what was completed
+/// and says how is undone before: until then the task is `running`, or waits for people.
 #[utoipa::path(
     post,
     path = "/tasks/{task_id}/cancel",
     tag = "tasks",
     params(TaskPath),
-    request_body = Option<ReasonBody>,
+    request_body = Option<CancelBody>,
     responses(
-        (status = 200, description = "Cancelled", body = TaskChanged),
+        (status = 200, description = "Cancelled, or about to be", body = TaskChanged),
         Unknown,
         Conflict,
         BodyErrors,
@@ -160,8 +161,8 @@ async fn cancel(
     _: NoParams,
     body: Body,
 ) -> Result<Response, Error> {
-    let reason = body::reason(body.json_or_empty()?)?;
-    let status = engine.cancel(tenant, &task_id, reason).await?;
+    let (reason, compensate) = body::cancel(body.json_or_empty()?)?;
+    let status = engine.cancel(tenant, &task_id, reason, compensate).await?;
     Ok(json(StatusCode::OK, &TaskChanged { task_id: &task_id, status: Shown(status) }))
 }
 

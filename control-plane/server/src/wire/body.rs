@@ -33,7 +33,7 @@ use crate::{
 pub(crate) const SUBMISSION: &[&str] =
     &["task_id", "title", "description", "priority", "metadata", "plan", "deadline"];
 pub(crate) const EXECUTION: &[&str] = &["execution_mode", "checkpoints"];
-pub(crate) const REASON: &[&str] = &["reason"];
+pub(crate) const CANCEL: &[&str] = &["reason", "compensate"];
 pub(crate) const COMPLETION: &[&str] = &["output", "by"];
 pub(crate) const BY: &[&str] = &["by"];
 pub(crate) const DECIDED: &[&str] = &["reason", "by"];
@@ -95,16 +95,17 @@ pub fn execution(body: &RawValue) -> Result<Execution, Failure> {
     problems.finish(Execution { mode, checkpoints })
 }
 
-/// A body that may give a reason.
+/// Why a task is cancelled, and whether what was done is undone before.
 ///
 /// # Errors
 /// `Invalid` with every problem.
-pub fn reason(body: &RawValue) -> Result<String, Failure> {
+pub fn cancel(body: &RawValue) -> Result<(String, bool), Failure> {
     let mut problems = Problems::default();
-    let fields = Fields::read("", body, REASON, &mut problems);
+    let fields = Fields::read("", body, CANCEL, &mut problems);
     let given = fields.text("reason", &mut problems);
     let reason = check::reason(&given, &mut problems);
-    problems.finish(reason)
+    let compensate = fields.flag("compensate", &mut problems).unwrap_or(false);
+    problems.finish((reason, compensate))
 }
 
 /// A body that may only be empty.
@@ -288,9 +289,9 @@ mod tests {
     #[test]
     fn reasons_are_cut_and_nothing_is_nothing() {
         let long = serde_json::json!({"reason": "é".repeat(limits::MESSAGE_BYTES)}).to_string();
-        let read = reason(&raw(&long)).expect("accepted");
-        assert!(read.len() <= limits::MESSAGE_BYTES && read.ends_with('…'));
-        refused(reason(&raw(r#"{"reason":"\u0000"}"#)), &[("reason", "must not hold \\u0000")], "reason");
+        let (read, compensate) = cancel(&raw(&long)).expect("accepted");
+        assert!(read.len() <= limits::MESSAGE_BYTES && read.ends_with('…') && !compensate);
+        refused(cancel(&raw(r#"{"reason":"\u0000"}"#)), &[("reason", "must not hold \\u0000")], "cancel");
         assert_eq!(nothing(&raw("{}")), Ok(()));
         refused(nothing(&raw(r#"{"a":1}"#)), &[("a", "unknown field; there are none here")], "nothing");
     }

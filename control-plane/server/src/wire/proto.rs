@@ -46,7 +46,7 @@ pub(crate) fn task(view: &TaskView) -> pb::Task {
         priority: task.priority.proto(),
         metadata: request.metadata.clone(),
         status: task.status.proto(),
-        execution_mode: task.mode.proto(),
+        execution_mode: task.course.mode().proto(),
         subtasks: view.shown().map(|(index, sub)| subtask(view, index, sub)).collect(),
         metrics: Some(metrics(view)),
         status_history: history.collect(),

@@ -225,7 +225,7 @@ impl Record for TaskRow<'_> {
             .put(&head.id)?
             .put(&head.digest[..])?
             .put(head.status as i16)?
-            .put(head.mode as i16)?
+            .put(head.course as i16)?
             .put(head.priority as i16)?
             .put(i64::from(head.total))?
             .put(i64::from(head.unfinished))?

@@ -113,7 +113,7 @@ pub(super) fn insert_task(into: &mut CachedStatement<'_>, task: &Task) -> Result
         task.id,
         task.digest,
         task.status as u8,
-        task.mode as u8,
+        task.course as u8,
         task.priority as u8,
         task.total,
         task.unfinished,
@@ -137,7 +137,7 @@ pub(super) fn update_task(into: &mut CachedStatement<'_>, task: &Task) -> Result
     into.execute(params![
         task.no.0,
         task.status as u8,
-        task.mode as u8,
+        task.course as u8,
         task.priority as u8,
         task.total,
         task.unfinished,

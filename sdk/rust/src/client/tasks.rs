@@ -115,7 +115,24 @@ impl Client {
         task_id: impl Into<String>,
         reason: impl Into<String>,
     ) -> Result<TaskStatus, Error> {
-        let request = CancelTaskRequest { task_id: task_id.into(), reason: reason.into() };
+        self.end(task_id.into(), reason.into(), false).await
+    }
+
+    /// As [`Client::cancel`], once what was completed and says how is undone: until then the task is
+    /// [`Running`](TaskStatus::Running), or waits for people. Gives the status.
+    ///
+    /// # Errors
+    /// As [`Client::cancel`].
+    pub async fn cancel_compensating(
+        &self,
+        task_id: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> Result<TaskStatus, Error> {
+        self.end(task_id.into(), reason.into(), true).await
+    }
+
+    async fn end(&self, task_id: String, reason: String, compensate: bool) -> Result<TaskStatus, Error> {
+        let request = CancelTaskRequest { task_id, reason, compensate };
         let answer = self.call(request, |to, request| async { tasks(to).cancel_task(request).await }).await?;
         Ok(answer.status())
     }

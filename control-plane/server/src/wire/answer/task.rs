@@ -195,7 +195,7 @@ impl<'a> Task<'a> {
             priority: Shown(task.priority),
             metadata: raw_or_null(&request.metadata),
             status: Shown(task.status),
-            execution_mode: Shown(task.mode),
+            execution_mode: Shown(task.course.mode()),
             subtasks: view.shown().map(|(index, sub)| Subtask::new(view, index, sub, outputs)).collect(),
             metrics: Metrics {
                 elapsed_seconds: seconds(metrics.elapsed_ms),

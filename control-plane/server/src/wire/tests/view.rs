@@ -11,7 +11,7 @@ use downbeat_core::{
     note::NoteKey,
     plan::{Node, Plan},
     subtask::{Subtask, SubtaskState},
-    task::{Mode, Priority, Task, TaskStatus},
+    task::{Course, Priority, Task, TaskStatus},
     time::Time,
 };
 use downbeat_proto::v1 as pb;
@@ -82,7 +82,7 @@ fn view(events: &[What]) -> TaskView {
         id: "t".into(),
         digest: [0; 32],
         status: TaskStatus::Running,
-        mode: Mode::Auto,
+        course: Course::Auto,
         priority: Priority::Normal,
         total,
         unfinished: total,
