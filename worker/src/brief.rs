@@ -11,6 +11,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
+use crate::secrets;
+
 /// The key of an output object that holds its artifacts.
 const ARTIFACTS_KEY: &str = "$artifacts";
 /// The one that holds children to add.
@@ -99,6 +101,10 @@ pub(crate) async fn to_json(context: &Context) -> Result<Vec<u8>, HandlerError> 
         children.insert(child.key.as_str(), delivered(child, &output)?);
     }
     let Brief { task_id, subtask_id, key, agent, attempt, title, description, .. } = brief;
+    let input = raw("the input", &brief.input, "null")?;
+    // An element of a map that stands for the input comes from another agent.
+    let is_own = brief.item.is_empty() || brief.item != brief.input;
+    let with_secrets = if is_own { secrets::put_in(input, secrets::of_environment)? } else { None };
     let json = BriefJson {
         task_id,
         subtask_id,
@@ -108,7 +114,7 @@ pub(crate) async fn to_json(context: &Context) -> Result<Vec<u8>, HandlerError> 
         lease_id: context.lease_id(),
         title,
         description,
-        input: raw("the input", &brief.input, "null")?,
+        input: with_secrets.as_deref().unwrap_or(input),
         item: raw("the item", &brief.item, "null")?,
         nth: brief.nth,
         dependencies,

@@ -45,12 +45,16 @@
 //! as `dependencies`. Without it what else is in the object is the output, and the subtask is completed with it once
 //! the children have ended.
 //!
+//! A secret that the input names, `{"$secret": "DEPLOY_TOKEN"}`, is put in from the worker's environment: the variable
+//! `DOWNBEAT_SECRET_DEPLOY_TOKEN`. Without it the attempt fails for good as `SECRET_MISSING`.
+//!
 //! Everything about sessions and leases is in `downbeat-sdk`; nothing of it belongs here.
 #![warn(missing_docs)]
 
 mod brief;
 mod exec;
 mod http;
+mod secrets;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 

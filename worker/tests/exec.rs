@@ -123,6 +123,19 @@ async fn line(reader: &mut BufReader<pipe::Receiver>) -> String {
 }
 
 #[tokio::test]
+async fn only_the_plan_names_secrets() {
+    let mut shell = shell("echo ran").await;
+    let input = r#"{"token":{"$secret":"NOBODY_HAS_IT"}}"#;
+    let (code, message, retryable) = failure(shell.run(brief(1, input)).await);
+    assert_eq!((code.as_str(), retryable), ("SECRET_MISSING", false));
+    assert!(message.contains("DOWNBEAT_SECRET_NOBODY_HAS_IT"), "{message}");
+    // An element of a map that stands for the input is what another agent said.
+    let mut shell = self::shell("sed 's/.*\"input\":\\(.*\\),\"item\".*/\\1/'").await;
+    let element = Brief { item: input.into(), ..brief(2, input) };
+    assert_eq!(output(shell.run(element).await).0, input);
+}
+
+#[tokio::test]
 async fn hands_over_the_brief_and_the_environment() {
     let script = r#"printf '[%s,"%s","%s",%s,%s]' "$(cat)" "$DOWNBEAT_TASK_ID" "$DOWNBEAT_SUBTASK_ID" \
         "$DOWNBEAT_LEASE_ID" "$DOWNBEAT_ATTEMPT""#;

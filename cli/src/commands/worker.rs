@@ -24,6 +24,9 @@ use crate::{
 /// ended, and finds what they delivered in the brief, under "children". In maps and loops the brief has the "item" and
 /// "nth", its place.
 ///
+/// A secret that the input names, {"$secret": "TOKEN"}, is put in from the worker's environment: the variable
+/// DOWNBEAT_SECRET_TOKEN, and no variable without that prefix.
+///
 /// SIGTERM or Ctrl-C drains the worker: it takes nothing new and finishes what it has. A second one ends it.
 #[derive(Debug, clap::Args)]
 #[command(group(ArgGroup::new("executor").args(["http", "command"]).required(true)))]
