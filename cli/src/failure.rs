@@ -119,6 +119,11 @@ fn hint(reason: &str) -> Option<&'static str> {
     match reason {
         "TASK_UNKNOWN" => Some("`downbeat tasks` lists the tasks there are"),
         "SUBTASK_UNKNOWN" => Some("`downbeat status TASK` shows the subtasks; a key or a full id will do"),
+        "WORKFLOW_UNKNOWN" => Some("`downbeat workflow list` lists the workflows there are"),
+        "WORKFLOW_EXISTS" => Some("`downbeat workflow update FILE` adds a version"),
+        "WORKFLOW_VERSION_CONFLICT" => {
+            Some("`downbeat workflow diff WORKFLOW` shows what the newest changed")
+        }
         "TASK_CONFLICT" => Some("`downbeat status TASK` shows the one that exists"),
         "DIGEST_MISMATCH" => Some("what is to be approved has changed: look at it again"),
         "NOT_AN_APPROVER" => {

@@ -53,6 +53,7 @@ pub(crate) fn task(task: &Task) -> Value {
         "deadline": time(task.deadline_ms),
         "reason": task.reason,
         "last_event": task.last_event,
+        "workflow": task.workflow.as_ref().map(|at| json!({"name": at.name, "version": at.version})),
     })
 }
 

@@ -1,10 +1,10 @@
-//! A task or a plan as a file: JSON or YAML of the same shape as the body of `POST /orchestrate`.
+//! A task, a plan or a workflow as a file: JSON or YAML of the same shape as the bodies of REST.
 //!
 //! Here files are read; what stands in them is the SDK's to read, and the control plane's to judge.
 
 use std::{fs, io::Read, path::Path};
 
-use downbeat_sdk::{Error, Plan, SubmitTask};
+use downbeat_sdk::{Error, Plan, SubmitTask, Workflow};
 use serde_json::Value;
 
 use crate::failure::{Failure, Result};
@@ -29,6 +29,18 @@ pub(crate) fn read_plan(path: &str) -> Result<Plan> {
     task.plan.map(Plan::from).ok_or_else(|| {
         Failure::usage(format!("{name} has no plan: expected `plan` with `subtasks`, or `subtasks` alone"))
     })
+}
+
+/// Reads any document from a file, or from standard input for `-`, with a name for it.
+pub(crate) fn read_document(path: &str) -> Result<(String, Value)> {
+    let (name, text) = read_text(path)?;
+    let document = parse(path, &name, &text)?;
+    Ok((name, document))
+}
+
+/// A document as a workflow.
+pub(crate) fn workflow((name, document): &(String, Value)) -> Result<Workflow> {
+    Workflow::from_document(document).map_err(|error| no(name, "workflow", error))
 }
 
 fn no(name: &str, what: &str, error: Error) -> Failure {
@@ -71,6 +83,11 @@ fn parse(path: &str, name: &str, text: &str) -> Result<Value> {
         return serde_json::from_str(text)
             .map_err(|error| Failure::usage(format!("{name} is not JSON: {error}")));
     }
+    parse_yaml(name, text)
+}
+
+/// YAML; `name` says in errors what it is.
+pub(crate) fn parse_yaml(name: &str, text: &str) -> Result<Value> {
     // YAML 1.1 would read a task called `y` or `no` as a truth value.
     let options = serde_saphyr::options! { strict_booleans: true };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {

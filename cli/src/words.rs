@@ -59,10 +59,16 @@ pub(crate) const STATUSES: [TaskStatus; 8] = [
 ];
 pub(crate) const HEALTHS: [AgentHealth; 3] =
     [AgentHealth::Healthy, AgentHealth::Degraded, AgentHealth::Offline];
+const PRIORITIES: [Priority; 4] = [Priority::Low, Priority::Normal, Priority::High, Priority::Critical];
 
 /// For `value_parser` of clap.
 pub(crate) fn status(word: &str) -> Result<TaskStatus, String> {
     parse(word, &STATUSES)
+}
+
+/// For `value_parser` of clap.
+pub(crate) fn priority(word: &str) -> Result<Priority, String> {
+    parse(word, &PRIORITIES)
 }
 
 /// For `value_parser` of clap.

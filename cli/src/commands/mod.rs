@@ -33,6 +33,7 @@ mod submit;
 mod tasks;
 mod worker;
 mod workers;
+mod workflow;
 
 use clap::Subcommand;
 
@@ -46,6 +47,7 @@ pub(crate) enum Command {
     Worker(worker::Args),
     Submit(submit::Args),
     Lint(lint::Args),
+    Workflow(workflow::Args),
     Execute(execute::Args),
     Status(status::Args),
     Follow(follow::Args),
@@ -107,6 +109,7 @@ impl Command {
             Command::Events(args) => args.run(out).await,
             Command::Output(args) => args.run(out).await,
             Command::Lint(args) => args.run(out).await,
+            Command::Workflow(args) => args.run(out).await,
             Command::Approve(args) => args.run(out).await,
             Command::Reject(args) => args.run(out).await,
             Command::Signal(args) => args.run(out).await,

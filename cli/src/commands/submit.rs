@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use downbeat_sdk::{Submitted, proto::TaskStatus};
+use downbeat_sdk::{Client, Submitted, proto::TaskStatus};
 use serde_json::json;
 
 use super::execute;
@@ -77,35 +77,48 @@ impl Args {
         let task = task_file::read(&self.file)?;
         let client = self.connection.client().await?;
         let task = if self.execute { task.execute() } else { task };
-        let Submitted { task, existed } = client.submit(task).await?;
-        let id = task.task_id.clone();
-        let blocked = execute::blocked(&task);
-        if out.json {
-            let mut document = json::task(&task);
-            document["existed"] = existed.into();
-            if self.execute {
-                document["blocked"] = json::blocked(&blocked);
-            }
-            out.json(&if self.follow { json!({"task": document}) } else { document })?;
-        } else if !(self.follow && out.term.tty) {
-            let mut text = String::new();
-            if existed {
-                let _ = writeln!(text, "{id} had been submitted before");
-            }
-            for line in view::lines(&out.term, &Board::new(&task), now_ms(), view::LINES_MAX) {
-                let _ = writeln!(text, "{line}");
-            }
-            out.text(&text)?;
-        }
-        if self.execute && !out.json {
-            execute::tell_blocked(out, &blocked)?;
-        }
-        if self.follow {
-            return follow::follow(&client, out, &id, How { after: Some(0), ..How::default() }).await;
-        }
-        if task.status() == TaskStatus::Planned && !out.json {
-            out.line(format!("start it with `downbeat execute {id}`"))?;
-        }
-        Ok(())
+        let submitted = client.submit(task).await?;
+        show(out, &client, submitted, Shown { execute: self.execute, follow: self.follow }).await
     }
+}
+
+/// What else was asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shown {
+    pub(crate) execute: bool,
+    pub(crate) follow: bool,
+}
+
+/// Shows a task that was submitted, and follows it if wanted.
+pub(crate) async fn show(out: &mut Out, client: &Client, submitted: Submitted, shown: Shown) -> Result {
+    let Submitted { task, existed } = submitted;
+    let id = task.task_id.clone();
+    let blocked = execute::blocked(&task);
+    if out.json {
+        let mut document = json::task(&task);
+        document["existed"] = existed.into();
+        if shown.execute {
+            document["blocked"] = json::blocked(&blocked);
+        }
+        out.json(&if shown.follow { json!({"task": document}) } else { document })?;
+    } else if !(shown.follow && out.term.tty) {
+        let mut text = String::new();
+        if existed {
+            let _ = writeln!(text, "{id} had been submitted before");
+        }
+        for line in view::lines(&out.term, &Board::new(&task), now_ms(), view::LINES_MAX) {
+            let _ = writeln!(text, "{line}");
+        }
+        out.text(&text)?;
+    }
+    if shown.execute && !out.json {
+        execute::tell_blocked(out, &blocked)?;
+    }
+    if shown.follow {
+        return follow::follow(client, out, &id, How { after: Some(0), ..How::default() }).await;
+    }
+    if task.status() == TaskStatus::Planned && !out.json {
+        out.line(format!("start it with `downbeat execute {id}`"))?;
+    }
+    Ok(())
 }

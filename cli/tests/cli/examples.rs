@@ -22,11 +22,12 @@ struct Example {
 }
 
 fn example(name: &str) -> Example {
-    let dev = Dev::new(name);
     let text = fs::read_to_string(root().join(format!("examples/{name}.yaml"))).unwrap();
+    let name = Path::new(name).file_name().unwrap().to_str().unwrap();
+    let dev = Dev::new(name);
     let commands = text.lines().filter_map(|line| line.strip_prefix("#   ")).map(str::to_owned);
     let (workers, commands): (Vec<String>, Vec<String>) =
-        commands.partition(|command| command.starts_with("downbeat worker"));
+        commands.partition(|command| command.contains("downbeat worker"));
     let start =
         |command: &String| Process::start(shell(&dev, command).stdout(Stdio::null()).stderr(Stdio::null()));
     let workers: Vec<Process> = workers.iter().map(start).collect();
@@ -61,10 +62,12 @@ impl Example {
 #[test]
 fn each_is_run_here() {
     let here = include_str!("examples.rs");
-    for file in fs::read_dir(root().join("examples")).unwrap() {
-        let name = file.unwrap().file_name().into_string().unwrap();
-        if let Some(name) = name.strip_suffix(".yaml") {
-            assert!(here.contains(&format!("example(\"{name}\")")), "{name} is not run");
+    for folder in ["", "workflows/"] {
+        for file in fs::read_dir(root().join("examples").join(folder)).unwrap() {
+            let name = file.unwrap().file_name().into_string().unwrap();
+            if let Some(name) = name.strip_suffix(".yaml") {
+                assert!(here.contains(&format!("example(\"{folder}{name}\")")), "{folder}{name} is not run");
+            }
         }
     }
 }
@@ -140,4 +143,51 @@ fn children() {
     let mut example = example("children");
     example.next().ok().says("book waiting attempt 1 suspended");
     assert_eq!(example.next().ok().stdout.matches("some words").count(), 3);
+}
+
+#[test]
+fn plan_execute_review() {
+    let mut example = example("workflows/plan-execute-review");
+    example.next().ok().says("version 1 of plan-execute-review is stored");
+    example.next().ok().says("done after 2 rounds");
+    example.next().ok().says("\"ok\": true");
+    let task = example.dev.task("per-1");
+    assert_eq!(task["workflow"]["name"], "plan-execute-review");
+    assert_eq!(task["metadata"]["context"]["params"]["rounds"], 5);
+}
+
+#[test]
+fn think_act_observe() {
+    let mut example = example("workflows/think-act-observe");
+    example.next().ok();
+    example.next().ok().says("done after 3 rounds");
+    example.next().ok().says("\"answer\": 42");
+}
+
+#[test]
+fn generate_approve_execute() {
+    let mut example = example("workflows/generate-approve-execute");
+    example.next().ok();
+    example.next().exits(5).says("waits for approval by role lead");
+    example.next().ok();
+    example.next().ok();
+    let execute = example.subtask("gae-1", 2);
+    assert_eq!(execute["outputs"]["done"], true, "the worker put the secret in");
+    assert_eq!(execute["input"]["token"], serde_json::json!({"$secret": "DEPLOY_TOKEN"}));
+}
+
+#[test]
+fn coordinator() {
+    let mut example = example("workflows/coordinator");
+    example.next().ok();
+    example.next().ok().says("5 of 5 subtasks");
+    example.next().ok().says("all in one");
+}
+
+#[test]
+fn map_reduce() {
+    let mut example = example("workflows/map-reduce");
+    example.next().ok();
+    example.next().ok().says("map 4/4");
+    example.next().ok().says("\"total\": 4");
 }

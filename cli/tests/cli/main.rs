@@ -12,3 +12,4 @@ mod help;
 mod house;
 mod show;
 mod worker;
+mod workflow;

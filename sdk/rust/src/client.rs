@@ -8,6 +8,7 @@ mod agents;
 mod reviews;
 mod tasks;
 mod watch;
+mod workflows;
 
 use std::{
     future::Future,
@@ -25,6 +26,7 @@ use tonic::{Request, Response, Status, transport::Channel};
 pub use self::{
     tasks::Submitted,
     watch::{EventStream, is_final},
+    workflows::Stored,
 };
 use crate::{
     Error,

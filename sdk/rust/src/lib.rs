@@ -74,13 +74,15 @@ pub use downbeat_proto::v1 as proto;
 pub use self::{
     address::{ADDR_DEFAULT, ADDR_ENV},
     client::{
-        Client, ClientBuilder, EventStream, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, Retry, Submitted, is_final,
+        Client, ClientBuilder, EventStream, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, Retry, Stored, Submitted,
+        is_final,
     },
     context::{CancelReason, Context},
     error::{Error, FieldViolation},
     request::{
         Approval, Approvers, Backoff, Compensation, DecideSubtask, ExecuteTask, ForkTask, ListAgents,
-        ListTasks, Loop, Map, Plan, RerunTask, SignalGate, SignalTask, SubmitTask, Subtask, Timer,
+        ListTasks, Loop, Map, Plan, RerunTask, RunWorkflow, SignalGate, SignalTask, SubmitTask, Subtask,
+        Timer, Workflow,
     },
     worker::{
         Agent, Artifact, CANCEL_GRACE_DEFAULT, DRAIN_TIMEOUT_DEFAULT, Ended, Handler, HandlerError, Output,

@@ -9,6 +9,7 @@ mod document;
 mod gate;
 mod group;
 mod plan;
+mod workflow;
 
 use std::time::{Duration, SystemTime};
 
@@ -19,6 +20,7 @@ pub use self::{
     gate::{Approval, Approvers, SignalGate, Timer},
     group::{Loop, Map},
     plan::{Backoff, Compensation, Plan, Subtask},
+    workflow::{RunWorkflow, Workflow},
 };
 use crate::{
     Error,

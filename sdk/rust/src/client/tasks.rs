@@ -309,7 +309,7 @@ pub(super) fn tasks(to: Channel) -> TaskServiceClient<Channel> {
 }
 
 /// The items of all pages, one after the other.
-fn flatten<T: Send + 'static>(
+pub(super) fn flatten<T: Send + 'static>(
     pages: impl Stream<Item = Result<Vec<T>, Error>> + Send + 'static,
 ) -> BoxStream<'static, Result<T, Error>> {
     pages.map_ok(|page| stream::iter(page).map(Ok)).try_flatten().boxed()

@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod tests;
+mod workflow;
 
 use bytes::Bytes;
 use jiff::Timestamp;
