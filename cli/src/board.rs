@@ -168,7 +168,7 @@ impl Board {
             SubtaskState::Waiting if row.is_held() => false,
             SubtaskState::Waiting => match row.kind {
                 SubtaskKind::Approval => false,
-                SubtaskKind::Signal | SubtaskKind::Timer => !paused,
+                SubtaskKind::Signal | SubtaskKind::Timer | SubtaskKind::Workflow => !paused,
                 // As what belongs to it; when that has ended, the control plane is about to go on.
                 SubtaskKind::Unspecified
                 | SubtaskKind::Work

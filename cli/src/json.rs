@@ -54,6 +54,12 @@ pub(crate) fn task(task: &Task) -> Value {
         "reason": task.reason,
         "last_event": task.last_event,
         "workflow": task.workflow.as_ref().map(|at| json!({"name": at.name, "version": at.version})),
+        "inside": task.inside.as_ref().map(|inside| json!({
+            "task_id": inside.task_id,
+            "subtask_id": inside.subtask_id,
+            "attempt": inside.attempt,
+            "depth": inside.depth,
+        })),
     })
 }
 
@@ -84,6 +90,7 @@ fn subtask(subtask: &Subtask) -> Value {
         "by": subtask.by,
         "replaces": some(&subtask.replaces),
         "replaced": subtask.replaced,
+        "inner_task_id": some(&subtask.inner_task_id),
     })
 }
 

@@ -124,7 +124,9 @@ fn cells(term: &Term, board: &Board, row: &Row, below: &Below, now_ms: i64) -> V
 /// Who does it, or what it is if nobody does.
 fn who(row: &Row, below: &Below) -> String {
     match row.kind {
-        SubtaskKind::Approval | SubtaskKind::Signal | SubtaskKind::Timer => row.kind.word(),
+        SubtaskKind::Approval | SubtaskKind::Signal | SubtaskKind::Timer | SubtaskKind::Workflow => {
+            row.kind.word()
+        }
         SubtaskKind::Loop if below.all > 0 => format!("loop, round {}", below.newest),
         SubtaskKind::Group | SubtaskKind::Map | SubtaskKind::Loop | SubtaskKind::Round => {
             let counts = if below.all > 0 { format!(" {}", progress(below)) } else { String::new() };
@@ -159,7 +161,7 @@ fn note(term: &Term, board: &Board, row: &Row, below: &Below) -> String {
         }
         SubtaskState::Completed => match row.kind {
             SubtaskKind::Approval if !row.by.is_empty() => format!("{}, by {}", row.note, row.by),
-            SubtaskKind::Approval | SubtaskKind::Loop => row.note.clone(),
+            SubtaskKind::Approval | SubtaskKind::Loop | SubtaskKind::Workflow => row.note.clone(),
             SubtaskKind::Unspecified
             | SubtaskKind::Work
             | SubtaskKind::Signal
@@ -185,7 +187,8 @@ fn note(term: &Term, board: &Board, row: &Row, below: &Below) -> String {
             | SubtaskKind::Group
             | SubtaskKind::Map
             | SubtaskKind::Loop
-            | SubtaskKind::Round => row.note.clone(),
+            | SubtaskKind::Round
+            | SubtaskKind::Workflow => row.note.clone(),
         },
         _ => row.note.clone(),
     }

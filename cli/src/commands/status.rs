@@ -1,5 +1,7 @@
 //! `downbeat status`.
 
+use downbeat_sdk::proto::Inside;
+
 use crate::{
     args::Connection,
     board::Board,
@@ -66,6 +68,9 @@ impl Args {
             });
             let head = ["subtask", "attempt", "lease", "worker", "outcome", "started", "took", "error"];
             lines.extend(table::titled(&out.term, &head, rows.collect()));
+        }
+        if let Some(Inside { task_id, subtask_id, .. }) = &task.inside {
+            lines.push(format!("the subtask {subtask_id} of the task {task_id}"));
         }
         if let Some(on_time) = task.metrics.and_then(|metrics| metrics.on_time) {
             lines.push(if on_time {

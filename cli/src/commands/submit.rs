@@ -50,6 +50,8 @@ What it may be instead of work:
              options: [yes, {name: no, then: fail}], timeout_seconds: 60, on_timeout: reject}
   signal: {name: paid, matches: signal.amount > 0, timeout_seconds: 60}
   timer: {seconds: 60}             or {until: 2026-01-31T12:00:00Z}
+  workflow: {name: release, version: 3, parameters_from: outputs.build}
+                                   a task of a stored workflow; input: parameters, too
   group: {subtasks: [...]}
   map: {over: outputs.list.files, max_parallel: 4, failures: {tolerate: 2}, subtasks: [...]}
   loop: {until: outputs.judge.ok, max_iterations: 5, on_limit: complete, subtasks: [...]}

@@ -9,7 +9,8 @@ use crate::{
     effect::{Effect, Wake},
     execute, flow, gate, group,
     id::{ReplicaNo, SessionNo, TenantNo},
-    reads::task_of,
+    nested,
+    reads::{other_task_of, task_of},
     reject::Reject,
     rerun, review,
     rows::{AgentSeen, Rows},
@@ -34,7 +35,7 @@ pub fn apply(rows: &mut Rows, frame: &mut Frame<'_>, command: &Command) -> Resul
         Reply::Submitted { task, existed: false, .. } => Some(task),
         _ => None,
     };
-    if let Some(task) = task_of(command).or(created) {
+    for task in task_of(command).or(created).into_iter().chain(other_task_of(command)) {
         flow::settle(rows, frame, task);
     }
     Ok(match (reply, task_of(command).and_then(|task| rows.task(task))) {
@@ -100,6 +101,18 @@ fn dispatch(rows: &mut Rows, frame: &mut Frame<'_>, command: &Command) -> Result
         }
         Command::Attend { task, index, .. } => {
             decide::decide(rows, frame, *task, *index);
+            Ok(Reply::Done)
+        }
+        Command::Refuse { task, index, attempt, code, reason } => {
+            nested::refuse(rows, frame, (*task, *index), *attempt, code, reason);
+            Ok(Reply::Done)
+        }
+        Command::Pass { task, index, inner, served } => {
+            nested::pass(rows, frame, (*task, *index), *inner, served);
+            Ok(Reply::Done)
+        }
+        Command::Join { inner, result, .. } => {
+            nested::join(rows, frame, *inner, result);
             Ok(Reply::Done)
         }
         Command::Block { task, index } => {

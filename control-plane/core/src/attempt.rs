@@ -9,6 +9,7 @@ use crate::{
     flow::{End, Why, arrive, cancel_below, end_lease, plan, revoke, shift, tell, wake_subtask},
     gate,
     id::{Index, LeaseAt, SessionNo, TaskNo},
+    nested,
     rows::Rows,
     subtask::{Happening, Outcome, SubtaskState},
     time::Frame,
@@ -168,7 +169,13 @@ pub(crate) fn wake(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, index: Inde
     }
     let state = sub.state;
     if state == SubtaskState::Backoff {
-        arrive(rows, frame, task, index);
+        let plan = plan(rows, task);
+        match plan.node(index).map(|node| &node.does) {
+            Some(Does::Workflow(call)) => nested::begin(rows, frame, &plan, task, index, call),
+            Some(_) | None => arrive(rows, frame, task, index),
+        }
+    } else if state.is_terminal() {
+        nested::attend(rows, frame, task, index);
     } else if matches!(state, SubtaskState::Pending | SubtaskState::Waiting) {
         let does = plan(rows, task).node(index).map(|node| node.does.map_body(|_| ()));
         match does {

@@ -89,7 +89,12 @@ fn measure(drafts: &[Draft]) -> (usize, usize, usize) {
 /// The field in which a group's body stands.
 pub fn group_word<B>(does: &Does<B>) -> &'static str {
     match does {
-        Does::Work | Does::Approval(_) | Does::Signal(_) | Does::Timer(_) | Does::Round => "",
+        Does::Work
+        | Does::Approval(_)
+        | Does::Signal(_)
+        | Does::Timer(_)
+        | Does::Workflow(_)
+        | Does::Round => "",
         Does::Group(_) => "group",
         Does::Map(_) => "map",
         Does::Loop(_) => "loop",

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use crate::{
     event::{Artifact, AttemptError},
     id::{Index, LeaseAt, ReplicaNo, RouteNo, SessionNo, TaskId, TaskNo, TenantNo},
+    nested::Inside,
     plan::{Node, Plan},
     session::WorkerDeclaration,
     subtask::SubtaskState,
@@ -121,6 +122,31 @@ pub enum Command {
         index: Index,
         begin: Option<(u32, u32)>,
     },
+    /// The task that a subtask would be cannot be begun.
+    Refuse {
+        task: TaskNo,
+        index: Index,
+        attempt: u16,
+        /// UPPER_SNAKE_CASE.
+        code: String,
+        reason: String,
+    },
+    /// The task that a subtask is follows it: is cancelled or paused, or goes on.
+    Pass {
+        task: TaskNo,
+        index: Index,
+        inner: TaskNo,
+        /// Routes of the inner task that a live worker serves.
+        served: BTreeSet<RouteNo>,
+    },
+    /// The task that a subtask is may have ended.
+    Join {
+        task: TaskNo,
+        index: Index,
+        inner: TaskNo,
+        /// What it delivered, if it completed: JSON text.
+        result: Bytes,
+    },
     /// Nobody alive can do it.
     Block {
         task: TaskNo,
@@ -200,6 +226,8 @@ pub struct Request {
     pub metadata: Bytes,
     /// What it was started from.
     pub workflow: Option<WorkflowAt>,
+    /// The subtask of another task that this task is.
+    pub inside: Option<Arc<Inside>>,
 }
 
 /// A version of a stored workflow.

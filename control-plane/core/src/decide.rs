@@ -14,6 +14,7 @@ use crate::{
     flow::{self, Why, arrive, plan, record_state, shift, skip},
     gate, group,
     id::{Index, TaskNo},
+    nested,
     plan::{Node, Plan},
     reads::{self, Reads},
     rows::Rows,
@@ -40,6 +41,7 @@ pub(crate) fn decide(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, index: In
     match state {
         SubtaskState::Pending => begin(rows, frame, plan, task, index),
         SubtaskState::Waiting if node.does.is_work() && !held => resume(rows, frame, &plan, task, index),
+        SubtaskState::Waiting if node.does.is_workflow() => nested::attend(rows, frame, task, index),
         SubtaskState::Waiting if node.does.is_group() => group::attend(rows, frame, plan, task, index),
         SubtaskState::Waiting
         | SubtaskState::Ready
@@ -159,6 +161,7 @@ fn open(rows: &mut Rows, frame: &Frame<'_>, plan: Arc<Plan>, task: TaskNo, index
         Does::Approval(approval) => gate::open_approval(rows, frame, &plan, task, index, approval),
         Does::Signal(signal) => gate::open_signal(rows, frame, &plan, task, index, signal),
         Does::Timer(timer) => gate::open_timer(rows, frame, task, index, *timer),
+        Does::Workflow(call) => nested::begin(rows, frame, &plan, task, index, call),
         Does::Group(_) | Does::Map(_) | Does::Loop(_) | Does::Round => {
             group::begin(rows, frame, plan, task, index)
         }

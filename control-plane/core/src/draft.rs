@@ -135,6 +135,8 @@ pub enum Does<B> {
     Signal(SignalGate),
     /// Waits for a time.
     Timer(Timer),
+    /// A whole task of a stored workflow; its output is that task's result.
+    Workflow(Call),
     /// Runs its body once; its output is an object of theirs by key.
     Group(B),
     /// Runs its body for each element of a list; its output is the list of theirs.
@@ -151,18 +153,28 @@ impl<B> Does<B> {
         matches!(self, Does::Work)
     }
 
+    /// Whether it is a task of its own.
+    pub fn is_workflow(&self) -> bool {
+        matches!(self, Does::Workflow(_))
+    }
+
     /// Whether it is done by what belongs to it.
     pub fn is_group(&self) -> bool {
         match self {
             Does::Group(_) | Does::Map(_) | Does::Loop(_) | Does::Round => true,
-            Does::Work | Does::Approval(_) | Does::Signal(_) | Does::Timer(_) => false,
+            Does::Work | Does::Approval(_) | Does::Signal(_) | Does::Timer(_) | Does::Workflow(_) => false,
         }
     }
 
     /// The body of a group.
     pub fn body(&self) -> Option<&B> {
         match self {
-            Does::Work | Does::Approval(_) | Does::Signal(_) | Does::Timer(_) | Does::Round => None,
+            Does::Work
+            | Does::Approval(_)
+            | Does::Signal(_)
+            | Does::Timer(_)
+            | Does::Workflow(_)
+            | Does::Round => None,
             Does::Group(body) | Does::Map(Map { body, .. }) | Does::Loop(Loop { body, .. }) => Some(body),
         }
     }
@@ -174,6 +186,7 @@ impl<B> Does<B> {
             Does::Approval(approval) => Does::Approval(approval.clone()),
             Does::Signal(signal) => Does::Signal(signal.clone()),
             Does::Timer(timer) => Does::Timer(*timer),
+            Does::Workflow(call) => Does::Workflow(call.clone()),
             Does::Round => Does::Round,
             Does::Group(of) => Does::Group(body(of)),
             Does::Map(Map { over, max_parallel, failures, body: of }) => Does::Map(Map {
@@ -296,6 +309,18 @@ pub enum Timer {
     /// From when it may run.
     Seconds(u32),
     Until(Time),
+}
+
+/// Which workflow a subtask is a task of, and with what. Parameters are the subtask's input, an object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    pub name: String,
+    /// `None`: the newest when it begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+    /// An expression that gives an object: its members are parameters too, before those of the input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters_from: Option<String>,
 }
 
 /// One run of the body for each element.

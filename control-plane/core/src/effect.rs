@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::{
     id::{Index, LeaseAt, RouteNo, SessionNo, TaskNo},
+    nested::Nesting,
     subtask::Outcome,
     task::Priority,
     time::Time,
@@ -23,6 +24,8 @@ pub enum Effect {
     Wake { at: Time, wake: Wake },
     /// A subtask is to be decided about, by a command of its own: see [`Next`].
     Next(Next),
+    /// Something is to be done for a task within a task.
+    Nest(Nesting),
     /// A seat's session is not open on this replica any more.
     SeatGone { session: SessionNo },
 }

@@ -9,6 +9,7 @@ use crate::{
     effect::{Effect, Wake},
     flow::{Why, arrive, end_task, enter, line_up, plan, record_state, release, shift},
     id::{Index, RouteNo, TaskNo},
+    nested,
     reject::Reject,
     rows::Rows,
     subtask::{Happening, Subtask, SubtaskState},
@@ -57,6 +58,9 @@ pub(crate) fn execute(
         if block_or_unblock(rows, frame, task, index, served) {
             blocked.push(index);
         }
+    }
+    if status == TaskStatus::Paused {
+        nested::pass_all(rows, frame, task);
     }
     let status = rows.task(task).map_or(status, |head| head.status);
     Ok(Reply::Executed { status, blocked })
@@ -153,6 +157,7 @@ pub(crate) fn pause(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo) -> Result<
     for index in 0..rows.task(task).map_or(0, |head| head.total) {
         line_up(rows, frame, task, index);
     }
+    nested::pass_all(rows, frame, task);
     Ok(Reply::Status(TaskStatus::Paused))
 }
 
@@ -183,10 +188,13 @@ pub(crate) fn cancel(
     Ok(Reply::Status(status))
 }
 
-/// The task's deadline has passed, or what was done has to be undone.
+/// The task's deadline has passed, what was done has to be undone, or somebody has to hear that it has ended.
 pub(crate) fn deadline(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo) {
-    let Some(at) = rows.task(task).and_then(|head| head.wake_at) else { return };
-    if compensate::is_due(rows, task) {
+    let Some(head) = rows.task(task) else { return };
+    let Some(at) = head.wake_at else { return };
+    if head.status.is_terminal() {
+        nested::report(rows, frame, task);
+    } else if compensate::is_due(rows, task) {
         compensate::begin(rows, frame, task);
     } else if at > frame.now {
         // Another clock thought that it was time.

@@ -159,6 +159,23 @@ pub fn list(text: &str, scope: &Scope<'_>) -> Result<Vec<Box<RawValue>>, String>
     Ok(texts)
 }
 
+/// Evaluates to any value, as a JSON text: written as those of [`list`] are.
+///
+/// # Errors
+/// What went wrong.
+pub fn json(text: &str, scope: &Scope<'_>) -> Result<Box<RawValue>, String> {
+    let node = syntax::parse(text)?;
+    let evaluation = Evaluation::new(scope);
+    if let Some((root, steps)) = node.path()
+        && let Found::Raw(json) = evaluation.find(root, &steps)?
+    {
+        return Ok(json.to_owned());
+    }
+    let mut json = String::new();
+    evaluation.value(&node)?.write_json(&mut json, &evaluation.fuel)?;
+    RawValue::from_string(json).map_err(|error| format!("cannot be written: {error}"))
+}
+
 /// Evaluates to a text; numbers and booleans are printed, a whole double as an int.
 ///
 /// # Errors

@@ -7,6 +7,7 @@ use crate::{
     effect::{Effect, Wake},
     event::What,
     id::{Index, LeaseAt, TaskNo},
+    nested,
     plan::Plan,
     rows::Rows,
     subtask::{Happening, Outcome, SubtaskState},
@@ -72,6 +73,10 @@ pub(crate) fn shift(
     head.failed += u32::from(fatal);
     head.unfinished -= u32::from(next.is_terminal());
     line_up(rows, frame, task, index);
+    if before == SubtaskState::Waiting && next.is_terminal() {
+        // The task that it is ends with it.
+        nested::attend(rows, frame, task, index);
+    }
     next
 }
 
@@ -273,6 +278,7 @@ pub(crate) fn enter(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, status: Ta
     }
     run_clock(rows, frame, task);
     rows.record(frame, task, What::Task { status, reason: reason.to_owned() });
+    nested::report(rows, frame, task);
 }
 
 fn run_clock(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo) {

@@ -109,7 +109,7 @@ pub(crate) fn time_over(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, index:
             let reason = format!("the signal `{}` did not come in time", gate.name);
             give_up(rows, frame, task, index, Why::coded("EXPIRED", &reason));
         }
-        Does::Work | Does::Group(_) | Does::Map(_) | Does::Loop(_) | Does::Round => {}
+        Does::Work | Does::Workflow(_) | Does::Group(_) | Does::Map(_) | Does::Loop(_) | Does::Round => {}
     }
 }
 

@@ -43,7 +43,7 @@ pub(crate) fn begin(rows: &mut Rows, frame: &Frame<'_>, plan: Arc<Plan>, task: T
             (elements, map.max_parallel)
         }
         Does::Loop(_) => (vec![numbered_round(&plan, index, 1)], None),
-        Does::Work | Does::Approval(_) | Does::Signal(_) | Does::Timer(_) => return,
+        Does::Work | Does::Approval(_) | Does::Signal(_) | Does::Timer(_) | Does::Workflow(_) => return,
     };
     drop(plan);
     add(rows, frame, task, index, nodes, window);
@@ -61,7 +61,8 @@ pub(crate) fn attend(rows: &mut Rows, frame: &Frame<'_>, plan: Arc<Plan>, task: 
         | Does::Work
         | Does::Approval(_)
         | Does::Signal(_)
-        | Does::Timer(_) => (false, None),
+        | Does::Timer(_)
+        | Does::Workflow(_) => (false, None),
     };
     if pending == 0 || exceeded {
         if decide::is_at_hand(rows, &plan, task, index) {
@@ -129,7 +130,7 @@ fn join(rows: &mut Rows, frame: &Frame<'_>, plan: Arc<Plan>, task: TaskNo, index
                 add(rows, frame, task, index, vec![round], None);
             }
         }
-        Does::Work | Does::Approval(_) | Does::Signal(_) | Does::Timer(_) => {}
+        Does::Work | Does::Approval(_) | Does::Signal(_) | Does::Timer(_) | Does::Workflow(_) => {}
     }
 }
 
@@ -147,13 +148,18 @@ fn finish(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, index: Index, body: 
 
 /// `{"draft": ..., "review": ...}`
 fn object_of(rows: &Rows, plan: &Plan, task: TaskNo, index: Index) -> Vec<u8> {
+    object(plan.children(index).map(|child| (plan.local_key(child), output(rows, task, child))))
+}
+
+/// An object of outputs by key; empty ones are null.
+pub(crate) fn object<'a>(members: impl Iterator<Item = (&'a str, &'a [u8])>) -> Vec<u8> {
     let mut body = b"{".to_vec();
-    for (n, child) in plan.children(index).enumerate() {
+    for (n, (key, output)) in members.enumerate() {
         // Keys are names: nothing in them is escaped.
         body.extend_from_slice(if n > 0 { b",\"" } else { b"\"" });
-        body.extend_from_slice(plan.local_key(child).as_bytes());
+        body.extend_from_slice(key.as_bytes());
         body.extend_from_slice(b"\":");
-        body.extend_from_slice(or_null(output(rows, task, child)));
+        body.extend_from_slice(or_null(output));
     }
     body.push(b'}');
     body
@@ -346,6 +352,7 @@ fn names_previous(template: &Node) -> bool {
     let asked = match &template.does {
         Does::Map(map) => Some(&map.over),
         Does::Signal(gate) => gate.matches.as_ref(),
+        Does::Workflow(call) => call.parameters_from.as_ref(),
         Does::Work | Does::Approval(_) | Does::Timer(_) | Does::Group(_) | Does::Loop(_) | Does::Round => {
             None
         }

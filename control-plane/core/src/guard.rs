@@ -65,7 +65,12 @@ fn guard_body<'a>(drafts: &'a [Draft], rules: &[Rule], metadata: &[u8], of_map: 
     for draft in drafts {
         let mut draft = draft.clone();
         match &mut draft.does {
-            Does::Work | Does::Approval(_) | Does::Signal(_) | Does::Timer(_) | Does::Round => {}
+            Does::Work
+            | Does::Approval(_)
+            | Does::Signal(_)
+            | Does::Timer(_)
+            | Does::Workflow(_)
+            | Does::Round => {}
             Does::Group(of) | Does::Loop(Loop { body: of, .. }) => {
                 *of = guard_body(of, rules, metadata, false).into_owned();
             }

@@ -30,6 +30,12 @@ pub fn broken(task: &Task, plan: &Plan, subtasks: &[Subtask], events: &[Event]) 
         if sub.state == SubtaskState::Backoff && sub.wake_at.is_none() {
             say("nothing will wake it".into());
         }
+        let is_task = plan.nodes()[i].does.is_workflow() && sub.attempts + sub.failures > 0;
+        let unheard = is_task && sub.state.is_terminal() && sub.wake_at.is_some() != (sub.pending > 0);
+        let unbegun = sub.state == SubtaskState::Waiting && sub.pending == 0 && sub.wake_at.is_none();
+        if unheard || unbegun && plan.nodes()[i].does.is_workflow() {
+            say("nothing will see to the task that it is".into());
+        }
         if task.status.is_terminal() && !sub.state.is_terminal() {
             say(format!("unfinished in a {} task", task.status.word()));
         }
@@ -128,7 +134,8 @@ fn check_counters(task: &Task, plan: &Plan, subtasks: &[Subtask], found: &mut Ve
         found.push(format!("{:?} in a {} task", task.course, task.status.word()));
     }
     let runs = !waits && !task.status.is_terminal() && !undoes;
-    if task.wake_at != task.deadline.filter(|_| runs)
+    let tells = task.status.is_terminal() && plan.inside().is_some();
+    if !tells && task.wake_at != task.deadline.filter(|_| runs)
         || (waits && task.deadline.is_some()) != task.stopped_at.is_some()
             && !task.status.is_terminal()
             && !undoes

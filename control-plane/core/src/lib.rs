@@ -25,6 +25,7 @@ pub mod guard;
 pub mod id;
 pub mod invariant;
 pub mod limits;
+pub mod nested;
 pub mod note;
 pub mod place;
 pub mod plan;

@@ -46,6 +46,8 @@ pub const WORKER_LEASES: usize = 20_000;
 pub const WORKER_LABELS: usize = 64;
 /// Levels of groups within groups of one plan: each is a step on the way to every expansion below it.
 pub const GROUP_DEPTH: usize = 8;
+/// Tasks within tasks: what contains itself ends here.
+pub const NESTING_DEPTH: u32 = 8;
 /// Subtasks of one task over its whole life, with what it grew by.
 pub const TASK_SUBTASKS: usize = 100_000;
 /// Elements of one map.

@@ -14,6 +14,7 @@ use crate::{
     check::PREVIOUS,
     draft::{Does, Draft, OnFailure, Retry, RunIf},
     id::{Index, RouteNo},
+    nested::Inside,
     task::Priority,
 };
 
@@ -182,6 +183,7 @@ pub struct Plan {
     labels: BTreeMap<String, u32>,
     routes: BTreeSet<RouteNo>,
     context: Bytes,
+    inside: Option<Arc<Inside>>,
 }
 
 /// What belongs to a subtask, in the order of the plan.
@@ -284,6 +286,17 @@ impl Plan {
     /// See [`with_context`](Plan::with_context).
     pub fn context(&self) -> &[u8] {
         &self.context
+    }
+
+    /// The subtask of another task that this task is.
+    pub fn with_inside(mut self, inside: Option<Arc<Inside>>) -> Plan {
+        self.inside = inside;
+        self
+    }
+
+    /// See [`with_inside`](Plan::with_inside).
+    pub fn inside(&self) -> Option<&Arc<Inside>> {
+        self.inside.as_ref()
     }
 
     /// How many nodes there are, which is also the plan's version.
@@ -421,7 +434,7 @@ impl Plan {
         let Some(node) = self.node(index) else { return &[] };
         let owner = match node.does {
             Does::Round => node.parent.and_then(|parent| self.node(parent)),
-            Does::Work | Does::Approval(_) | Does::Signal(_) | Does::Timer(_) => None,
+            Does::Work | Does::Approval(_) | Does::Signal(_) | Does::Timer(_) | Does::Workflow(_) => None,
             Does::Group(_) | Does::Map(_) | Does::Loop(_) => Some(node),
         };
         owner.and_then(|owner| owner.does.body()).map_or(&[], Vec::as_slice)
@@ -473,6 +486,8 @@ pub fn body(
     let outer: BTreeMap<&str, u32> = outside.iter().map(String::as_str).zip(0..).collect();
     let mut node = |draft: &Draft| {
         let priority = draft.priority.unwrap_or(priority);
+        // What it is made of is tried again within.
+        let attempts_max = if draft.does.is_workflow() { 1 } else { attempts_max };
         // A map decides over the failures of its elements itself.
         let inner = if matches!(draft.does, Does::Map(_)) { OnFailure::Fail } else { on_failure };
         // In the order that they have where the body is put into the plan.

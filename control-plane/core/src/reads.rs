@@ -47,6 +47,9 @@ pub fn task_of(command: &Command) -> Option<TaskNo> {
         | Command::Route { task, .. }
         | Command::Wake { task, .. }
         | Command::Attend { task, .. }
+        | Command::Refuse { task, .. }
+        | Command::Pass { task, .. }
+        | Command::Join { task, .. }
         | Command::Block { task, .. }
         | Command::Unblock { task, .. } => Some(*task),
         Command::Finish { at, .. }
@@ -65,16 +68,27 @@ pub fn task_of(command: &Command) -> Option<TaskNo> {
     }
 }
 
+/// The other task that the command is about, of which [`reads`] wants to see the plan too: the inner one, or that of
+/// the subtask that a new task is.
+pub fn other_task_of(command: &Command) -> Option<TaskNo> {
+    match command {
+        Command::Pass { inner, .. } | Command::Join { inner, .. } => Some(*inner),
+        Command::Submit(submit) => submit.request.inside.as_ref().map(|inside| inside.task),
+        _ => None,
+    }
+}
+
 /// Adds what the command reads; a place that the plan does not have is not asked for. `plans` holds the plan of every task that [`task_of`] named and that exists.
 pub fn reads(command: &Command, plans: &BTreeMap<TaskNo, Arc<Plan>>, into: &mut Reads) {
-    if let Some(task) = task_of(command) {
-        into.tasks.insert(task);
-    }
+    into.tasks.extend(task_of(command).into_iter().chain(other_task_of(command)));
     let plan = task_of(command).and_then(|task| Some((task, plans.get(&task)?)));
     let one = |index: Index| plan.filter(|(_, plan)| plan.node(index).is_some());
     match command {
         Command::Submit(submit) => {
             into.ids.insert((submit.tenant, submit.id.clone()));
+            if let Some(inside) = &submit.request.inside {
+                into.subtasks.insert((inside.task, inside.index));
+            }
             if submit.served.is_some() && submit.plan.nodes().iter().any(|node| !node.is_plain()) {
                 into.locks = true;
             }
@@ -105,13 +119,7 @@ pub fn reads(command: &Command, plans: &BTreeMap<TaskNo, Arc<Plan>>, into: &mut 
         }
         Command::Finish { at, .. } => {
             if let Some((task, plan)) = one(at.index) {
-                ending(task, at.index, plan, into);
-                let dependents = plan.dependents(at.index).iter().copied();
-                let affected = dependents.chain(plan.node(at.index).and_then(|node| node.parent));
-                let unlike = |node: &Node| !node.is_plain() && !node.does.is_group();
-                for index in affected.filter(|&i| plan.node(i).is_some_and(unlike)) {
-                    decision(task, index, plan, into);
-                }
+                completing(task, at.index, plan, into);
             }
         }
         Command::Lose { at } | Command::Silence { at } => {
@@ -139,6 +147,23 @@ pub fn reads(command: &Command, plans: &BTreeMap<TaskNo, Arc<Plan>>, into: &mut 
                 let children = plan.children(*index).skip(*from as usize).take((to - from) as usize);
                 into.subtasks.extend(children.map(|child| (task, child)));
             }
+        }
+        Command::Refuse { index, .. } => {
+            if let Some((task, plan)) = one(*index) {
+                ending(task, *index, plan, into);
+            }
+        }
+        Command::Join { index, .. } => {
+            if let Some((task, plan)) = one(*index) {
+                completing(task, *index, plan, into);
+            }
+        }
+        Command::Pass { index, inner, .. } => {
+            if let Some((task, _)) = one(*index) {
+                into.subtasks.insert((task, *index));
+            }
+            into.whole.insert(*inner);
+            into.locks = true;
         }
         Command::Decide { index, .. } => {
             if let Some((task, plan)) = one(*index) {
@@ -201,7 +226,7 @@ pub(crate) fn decision(task: TaskNo, index: Index, plan: &Plan, into: &mut Reads
     into.subtasks.extend(dependencies.clone());
     into.outputs.extend(dependencies);
     match node.does {
-        Does::Work | Does::Timer(_) => {}
+        Does::Work | Does::Timer(_) | Does::Workflow(_) => {}
         Does::Approval(_) => {
             into.notes.extend([(task, NoteKey::Gate(index)), (task, NoteKey::Snapshots)]);
             into.locks = true;
@@ -224,6 +249,17 @@ pub(crate) fn ending(task: TaskNo, index: Index, plan: &Plan, into: &mut Reads) 
     let below = plan.descendants(index).into_iter();
     let near = plan.dependents(index).iter().copied().chain(node.parent).chain(below).chain([index]);
     into.subtasks.extend(near.map(|index| (task, index)));
+}
+
+/// What the completion of a subtask changes, with what is to be known to decide about those that waited for it.
+fn completing(task: TaskNo, index: Index, plan: &Plan, into: &mut Reads) {
+    ending(task, index, plan, into);
+    let dependents = plan.dependents(index).iter().copied();
+    let affected = dependents.chain(plan.node(index).and_then(|node| node.parent));
+    let unlike = |node: &Node| !node.is_plain() && !node.does.is_group();
+    for index in affected.filter(|&i| plan.node(i).is_some_and(unlike)) {
+        decision(task, index, plan, into);
+    }
 }
 
 /// What the failure of an attempt changes: it may be the end of the subtask.

@@ -44,6 +44,8 @@ pub enum Reject {
     TooDeep { got: usize },
     #[error("the subtask has another child with the key `{0}`")]
     ChildConflict(String),
+    #[error("the subtask does not wait for this task")]
+    NotAwaited,
     #[error("the session is gone; open a new one")]
     SessionUnknown,
     #[error("connection {connection} of this session is taken up; connect with a higher number, got {got}")]
@@ -74,6 +76,7 @@ impl Reject {
             Reject::TooManySubtasks(_) => "TOO_MANY_SUBTASKS",
             Reject::TooDeep { .. } => "TOO_DEEP",
             Reject::ChildConflict(_) => "CHILD_CONFLICT",
+            Reject::NotAwaited => "NOT_AWAITED",
             Reject::SessionUnknown => "SESSION_UNKNOWN",
             Reject::SessionTaken { .. } => "SESSION_TAKEN",
             Reject::BatchFull => "BATCH_FULL",

@@ -184,6 +184,7 @@ fn window(plan: &Plan, index: Index) -> Option<u32> {
         | Does::Approval(_)
         | Does::Signal(_)
         | Does::Timer(_)
+        | Does::Workflow(_)
         | Does::Group(_)
         | Does::Loop(_)
         | Does::Round => None,

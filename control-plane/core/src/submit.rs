@@ -9,6 +9,7 @@ use crate::{
     execute::execute,
     flow::{Why, record_state},
     id::TaskNo,
+    nested,
     plan::Node,
     reject::Reject,
     rows::Rows,
@@ -26,13 +27,19 @@ pub(crate) fn submit(rows: &mut Rows, frame: &mut Frame<'_>, submit: &Submit) ->
             Err(Reject::TaskConflict(submit.id.clone()))
         };
     }
+    let starts = submit.request.inside.as_ref().map_or(Ok(true), |inside| nested::admit(rows, inside))?;
     let no = frame.mint_task().ok_or(Reject::BatchFull)?;
     let (task, subtasks) = first_rows(submit, no, frame.now);
     rows.insert_task(task, submit.request.clone(), Arc::clone(&submit.plan));
     for (index, row) in (0..).zip(subtasks) {
         rows.insert_subtask(no, index, row);
     }
-    rows.record(frame, no, What::Task { status: TaskStatus::Planned, reason: String::new() });
+    let mut reason = String::new();
+    if let Some(inside) = &submit.request.inside {
+        nested::begun(rows, frame, inside, &submit.id);
+        reason = format!("is the subtask `{}` of the task `{}`", inside.subtask_id, inside.task_id);
+    }
+    rows.record(frame, no, What::Task { status: TaskStatus::Planned, reason });
     for (index, Done { output, artifacts, from }) in &submit.done {
         rows.add_output(no, *index, output.clone(), artifacts.clone());
         let reason = format!("taken over from task `{from}`");
@@ -41,7 +48,7 @@ pub(crate) fn submit(rows: &mut Rows, frame: &mut Frame<'_>, submit: &Submit) ->
     if let Some(at) = submit.deadline {
         rows.push(Effect::Wake { at, wake: Wake::Task(no) });
     }
-    if let Some(served) = &submit.served {
+    if let Some(served) = submit.served.as_ref().filter(|_| starts) {
         execute(rows, frame, no, Mode::Auto, &BTreeSet::new(), served)?;
     }
     let status = rows.task(no).map_or(TaskStatus::Planned, |head| head.status);

@@ -26,7 +26,8 @@ pub enum SubtaskState {
     Running = 4,
     /// Waits for its next attempt.
     Backoff = 5,
-    /// Held until a person releases it, or for what it does not do itself: people, a signal, a time, its children.
+    /// Held until a person releases it, or for what it does not do itself: people, a signal, a time, its children, the
+    /// task that it is.
     Waiting = 6,
     /// Attempts used up: a person decides.
     NeedsReview = 7,
@@ -131,15 +132,15 @@ impl SubtaskState {
         use SubtaskState as S;
         match (self, happening) {
             (S::Pending | S::Waiting | S::Backoff | S::NeedsReview, H::Arrive) => Some(S::Ready),
-            (S::Pending | S::Ready | S::Blocked, H::Hold) => Some(S::Waiting),
+            (S::Pending | S::Ready | S::Blocked | S::Backoff, H::Hold) => Some(S::Waiting),
             (S::Leased | S::Running, H::Suspend) => Some(S::Waiting),
-            (S::NeedsReview, H::Reopen) => Some(S::Pending),
+            (S::NeedsReview | S::Backoff, H::Reopen) => Some(S::Pending),
             (S::Ready, H::Block) => Some(S::Blocked),
             (S::Blocked, H::Unblock) => Some(S::Ready),
             (S::Ready | S::Blocked, H::Lease) => Some(S::Leased),
             (S::Leased, H::Start) => Some(S::Running),
             (S::Leased | S::Running, H::Requeue) => Some(S::Ready),
-            (S::Leased | S::Running, H::BackOff) => Some(S::Backoff),
+            (S::Leased | S::Running | S::Waiting, H::BackOff) => Some(S::Backoff),
             (S::Pending | S::Waiting | S::Leased | S::Running, H::Exhaust) => Some(S::NeedsReview),
             (S::Leased | S::Running, H::Complete) => Some(S::Completed),
             (S::Ready | S::Blocked | S::Backoff | S::Waiting | S::NeedsReview, H::Complete) => {
@@ -237,14 +238,14 @@ pub struct Subtask {
     /// Normally the plan's; another one after routing by hand.
     pub route: RouteNo,
     pub priority: Priority,
-    /// Of what it waits for, first its dependencies and then its children: how many have not finished, have failed,
-    /// and were skipped.
+    /// Of what it waits for, first its dependencies and then its children, or the task that it is: how many have not
+    /// finished, have failed, and were skipped.
     pub pending: u32,
     pub failed: u32,
     pub skipped: u32,
     /// Attempts used up: failures and time-outs since the last retry by hand.
     pub failures: u16,
-    /// Attempts begun, without those handed back unacknowledged; of a map, elements begun.
+    /// Attempts begun, without those handed back unacknowledged; of a map, elements begun; of a workflow, tasks.
     pub attempts: u16,
     /// Leases lost with their worker since the last retry by hand.
     pub losses: u16,
@@ -261,7 +262,7 @@ pub struct Subtask {
     /// How the newest lease ended; `None` while it runs.
     pub outcome: Option<Outcome>,
     /// End of the SLA while leased, of the backoff while backing off, of a gate's time while it waits; at once, where it
-    /// has to be decided.
+    /// has to be decided; soon, where the task that it is has to hear of something, also when it is final itself.
     pub wake_at: Option<Time>,
     /// When the present state began.
     pub since: Time,

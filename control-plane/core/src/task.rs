@@ -191,7 +191,7 @@ pub struct Task {
     pub stopped_at: Option<Time>,
     /// What `on_time` is judged by.
     pub due_at: Option<Time>,
-    /// The deadline, while it draws nearer.
+    /// The deadline, while it draws nearer; soon, where it has ended and the task that it is a subtask of has to hear.
     pub wake_at: Option<Time>,
     /// Why it failed or was cancelled, or is about to be; empty otherwise.
     pub reason: String,
@@ -200,17 +200,15 @@ pub struct Task {
 impl Task {
     /// Stops the deadline while a person is waited for, and lets it go on after; gives it when it goes on.
     pub(crate) fn run_clock(&mut self, now: Time) -> Option<Time> {
-        let deadline = self.deadline?;
+        let deadline = self.deadline.filter(|_| !self.status.is_terminal())?;
         // Its end is decided, whatever the time is.
         if self.course.end().is_some() {
             self.wake_at = None;
             return None;
         }
-        if self.status.is_terminal() || self.waits_for_person() {
+        if self.waits_for_person() {
             self.wake_at = None;
-            if !self.status.is_terminal() {
-                self.stopped_at.get_or_insert(now);
-            }
+            self.stopped_at.get_or_insert(now);
             return None;
         }
         let stopped = self.stopped_at.take()?;

@@ -13,6 +13,7 @@ use downbeat_core::{
     command::{Command, Reply, Verdict, WorkResult},
     effect::Assignment,
     id::{LeaseAt, RouteNo, SessionNo, TaskNo},
+    nested::Nesting,
     session::WorkerDeclaration,
     subtask::Outcome,
 };
@@ -141,13 +142,19 @@ pub(crate) struct Ack {
     pub(crate) verdict: Result<Verdict, String>,
 }
 
+/// Where the loop leaves what others do.
+pub(crate) struct Aside {
+    pub(crate) hints: mpsc::Sender<Hint>,
+    pub(crate) nestings: mpsc::Sender<Nesting>,
+}
+
 /// What the loop works with.
 pub(crate) struct Committer {
     pub(crate) replica: Replica,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) docs: Arc<Docs>,
     pub(crate) watch: Arc<Watch>,
-    pub(crate) hints: mpsc::Sender<Hint>,
+    pub(crate) aside: Aside,
     /// Ends the loop, also while the database is away.
     pub(crate) stop: CancellationToken,
     links: HashMap<SessionNo, Link>,
@@ -197,7 +204,7 @@ impl Committer {
         store: Arc<dyn Store>,
         docs: Arc<Docs>,
         watch: Arc<Watch>,
-        hints: mpsc::Sender<Hint>,
+        aside: Aside,
         stop: CancellationToken,
         clock: Clock,
     ) -> Committer {
@@ -207,7 +214,7 @@ impl Committer {
             store,
             docs,
             watch,
-            hints,
+            aside,
             stop,
             links,
             alone: true,
@@ -464,6 +471,8 @@ impl Committer {
                 Outbound::Revoke { session, at, outcome } => elsewhere.push((session, at, outcome)),
                 Outbound::Drain { session } => self.tell(session, ToWorker::Drain),
                 Outbound::Evict { session } => self.evict(session),
+                // What finds no room is asked for again.
+                Outbound::Nest(nesting) => drop(self.aside.nestings.try_send(nesting)),
                 Outbound::Unplaced { route } => unplaced.push(route),
             }
         }
@@ -500,7 +509,7 @@ impl Committer {
 
     fn hint(&self, hint: Hint) {
         // A full channel means that a look is on its way anyway.
-        let _ = self.hints.try_send(hint);
+        let _ = self.aside.hints.try_send(hint);
     }
 
     fn now(&self) -> Mono {

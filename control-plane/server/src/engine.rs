@@ -20,6 +20,7 @@ use downbeat_core::{
     event::Event,
     guard::Rule,
     id::{Index, ReplicaNo, TaskNo, TenantNo},
+    nested::Inside,
     note::NoteKey,
     plan::RouteSpec,
     policy::Policy,
@@ -68,6 +69,8 @@ pub struct Submission {
     pub plan: Option<Vec<Draft>>,
     /// What the plan comes from, where that is a stored workflow.
     pub workflow: Option<WorkflowAt>,
+    /// The subtask of another task that it is.
+    pub inside: Option<Arc<Inside>>,
     /// Start it at once, in mode auto.
     pub execute: bool,
 }
@@ -124,15 +127,22 @@ impl Engine {
         {
             return self.found(task, request.digest, request.execute).await;
         }
+        let execute = request.execute;
+        self.accept(self.prepare(request).await?, execute).await
+    }
+
+    /// Puts the task together, with the approvals that the operator's rules ask for.
+    pub(crate) async fn prepare(&self, request: Submission) -> Result<Submit, Failure> {
         let drafts = match request.plan {
             Some(drafts) => drafts,
             None => self.decompose(&request).await?,
         };
         let drafts = self.guarded("plan.subtasks", &drafts, &request.metadata)?;
         let plan = self.build(request.tenant, &request.id, request.priority, &drafts).await?;
-        let plan = plan.with_context(downbeat_store::context(&request.metadata));
+        let plan =
+            plan.with_context(downbeat_store::context(&request.metadata)).with_inside(request.inside.clone());
         let served = if request.execute { Some(self.served(&plan).await?) } else { None };
-        let submit = Submit {
+        Ok(Submit {
             tenant: request.tenant,
             id: request.id,
             digest: request.digest,
@@ -144,12 +154,12 @@ impl Engine {
                 description: request.description,
                 metadata: request.metadata,
                 workflow: request.workflow,
+                inside: request.inside,
             },
             plan: Arc::new(plan),
             served,
             done: BTreeMap::new(),
-        };
-        self.accept(submit, request.execute).await
+        })
     }
 
     async fn accept(&self, submit: Submit, execute: bool) -> Result<Submitted, Failure> {

@@ -14,6 +14,7 @@ pub mod failure;
 pub mod follow;
 pub mod grpc;
 mod lint;
+mod nesting;
 mod past;
 pub mod planner;
 pub mod process;

@@ -14,10 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
-    committer::{Committer, INBOX_MAX},
+    committer::{Aside, Committer, INBOX_MAX},
     config::Config,
     docs::Docs,
     engine::Engine,
+    nesting,
     planner::Planner,
     registry::Registry,
     replica::Replica,
@@ -36,6 +37,8 @@ pub struct Process {
     pub ticker: BoxFuture<'static, ()>,
     /// Hears the other replicas. Ends when it is dropped.
     pub listener: BoxFuture<'static, ()>,
+    /// Sees to tasks within tasks. Ends when it is dropped.
+    pub nester: BoxFuture<'static, ()>,
     /// Ends workers' streams, and whatever else serves.
     pub stop_faces: CancellationToken,
     pub stop_committer: CancellationToken,
@@ -55,6 +58,7 @@ pub async fn assemble(
     let clock = Clock::start();
     let (inbox, inputs) = mpsc::channel(INBOX_MAX);
     let (hints, hinted) = mpsc::channel(HINTS_MAX);
+    let (nestings, asked) = mpsc::channel(nesting::ASKED_MAX);
     let (docs, watch) = (Arc::<Docs>::default(), Arc::<Watch>::default());
     let registry = Arc::new(Registry::new(clock));
     let routes = store.routes_after(RouteNo(0)).await?;
@@ -81,13 +85,14 @@ pub async fn assemble(
         Arc::clone(&store),
         docs,
         Arc::clone(&watch),
-        hints,
+        Aside { hints, nestings },
         stop_committer.clone(),
         clock,
     );
     let ticker = Ticker::new(replica, Arc::clone(&store), registry, inbox.clone(), config, clock);
     Ok(Process {
         replica,
+        nester: Box::pin(nesting::run(engine.clone(), asked)),
         engine,
         committer: Box::pin(committer.run(inputs)),
         ticker: Box::pin(ticker.run(hinted)),

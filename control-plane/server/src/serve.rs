@@ -68,12 +68,13 @@ pub async fn start(config: Config, store: Arc<dyn Store>) -> Result<ControlPlane
     };
     let http = bind("REST", config.http).await?;
     let grpc = bind("gRPC", config.grpc).await?;
-    let Process { replica, engine, committer, ticker, listener, stop_faces, stop_committer } =
+    let Process { replica, engine, committer, ticker, listener, nester, stop_faces, stop_committer } =
         assemble(config, Arc::clone(&store), planner, approvals).await?;
     let committer = run_committer(committer)?;
     let mut background = JoinSet::new();
     background.spawn(ticker);
     background.spawn(listener);
+    background.spawn(nester);
     let mut faces = JoinSet::new();
     let (http_addr, grpc_addr) = (http.1, grpc.1);
     faces.spawn(serve_rest(http.0, engine.clone(), stop_faces.clone()));

@@ -7,6 +7,7 @@ use downbeat_core::{
     check::Violation,
     event::{Artifact, AttemptError, Event, What},
     id::{Index, LeaseId, TaskId},
+    nested::inner_id,
     note::{Gate, NoteKey},
     plan::{Node, Plan},
     session::AgentDeclaration,
@@ -166,6 +167,12 @@ impl TaskView {
     /// The fixed part of a subtask.
     pub fn node(&self, index: usize) -> &Node {
         &self.record.plan.nodes()[index]
+    }
+
+    /// Of a subtask that is a task of its own: the newest one that it began.
+    pub fn inner(&self, index: usize) -> Option<TaskId> {
+        let (node, attempts) = (self.node(index), self.subtasks.get(index)?.row.attempts);
+        (node.does.is_workflow() && attempts > 0).then(|| inner_id(&node.id, attempts))
     }
 
     /// The artifacts of what is shown, with the index of the subtask they came from.

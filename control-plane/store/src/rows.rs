@@ -8,6 +8,7 @@ use downbeat_core::{
     command::{Request, WorkflowAt},
     event::{Artifact, Event},
     id::{Index, LeaseAt, LeaseId, ReplicaNo, RouteNo, SessionNo, TaskId, TaskNo, TenantNo},
+    nested::Inside,
     note::NoteKey,
     plan::{Node, Plan, RouteSpec},
     rows::{AgentSeen, History, Output},
@@ -198,7 +199,8 @@ pub(crate) fn plan_part(cells: &mut dyn Cells, into: &mut Vec<PlanParts>) -> Res
             words.metadata.map_or_else(Bytes::new, |json| Bytes::from(String::from(Box::<str>::from(json))));
         let context = context(&metadata);
         let (description, workflow) = (words.description.into_owned(), words.workflow);
-        let request = Request { title, description, metadata, workflow };
+        let inside = words.inside.map(Arc::new);
+        let request = Request { title, description, metadata, workflow, inside };
         into.push(PlanParts { task, tenant, id, request, context, nodes });
         return Ok(());
     };
@@ -211,7 +213,8 @@ pub(crate) fn plan_part(cells: &mut dyn Cells, into: &mut Vec<PlanParts>) -> Res
 /// Plans, from all their parts.
 pub(crate) fn plans(parts: Vec<PlanParts>) -> Vec<PlanRecord> {
     let whole = |PlanParts { task, tenant, id, request, context, nodes }| {
-        let plan = Arc::new(Plan::from_nodes(nodes).with_context(context));
+        let plan =
+            Arc::new(Plan::from_nodes(nodes).with_context(context).with_inside(request.inside.clone()));
         PlanRecord { task, tenant, id, request, plan }
     };
     parts.into_iter().map(whole).collect()
@@ -313,6 +316,8 @@ struct Words<'a> {
     metadata: Option<Box<RawValue>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     workflow: Option<WorkflowAt>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    inside: Option<Inside>,
 }
 
 /// `plans.request`. Metadata is kept to the byte, but for white space around it; empty stays empty.
@@ -324,8 +329,8 @@ pub(crate) fn request(request: &Request) -> Result<Vec<u8>> {
                 .map_err(|error| StoreError::Refused(format!("metadata is not JSON: {error}")))?,
         ),
     };
-    let workflow = request.workflow.clone();
-    encode(&Words { description: request.description.as_str().into(), metadata, workflow })
+    let (workflow, inside) = (request.workflow.clone(), request.inside.as_deref().cloned());
+    encode(&Words { description: request.description.as_str().into(), metadata, workflow, inside })
 }
 
 /// The day whose partition holds what happened at `at`.

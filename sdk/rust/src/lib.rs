@@ -82,7 +82,7 @@ pub use self::{
     request::{
         Approval, Approvers, Backoff, Compensation, DecideSubtask, ExecuteTask, ForkTask, ListAgents,
         ListTasks, Loop, Map, Plan, RerunTask, RunWorkflow, SignalGate, SignalTask, SubmitTask, Subtask,
-        Timer, Workflow,
+        Timer, Workflow, WorkflowCall,
     },
     worker::{
         Agent, Artifact, CANCEL_GRACE_DEFAULT, DRAIN_TIMEOUT_DEFAULT, Ended, Handler, HandlerError, Output,

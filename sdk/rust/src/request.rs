@@ -17,7 +17,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 pub use self::{
-    gate::{Approval, Approvers, SignalGate, Timer},
+    gate::{Approval, Approvers, SignalGate, Timer, WorkflowCall},
     group::{Loop, Map},
     plan::{Backoff, Compensation, Plan, Subtask},
     workflow::{RunWorkflow, Workflow},

@@ -10,7 +10,7 @@ use std::{
 
 use downbeat_sdk::{
     Approval, Approvers, Client, Error, FieldViolation, ListTasks, Loop, Map, Plan, RerunTask, Retry,
-    SignalGate, SignalTask, SubmitTask, Subtask, Timer,
+    SignalGate, SignalTask, SubmitTask, Subtask, Timer, WorkflowCall,
     proto::{
         self, ApprovalOption, Event, GetTaskResponse, LintPlanResponse, ListTasksResponse, OnFailure,
         OnLimit, OnTimeout, OptionOutcome, PlanIssue, Priority, RunIf, SignalTaskResponse,
@@ -86,6 +86,7 @@ async fn submits_everything_that_a_plan_can_say() {
         Subtask::signal("b", signal),
         Subtask::timer("c", Timer::after(Duration::from_secs(3))),
         Subtask::timer("d", Timer::until(until)),
+        Subtask::workflow("w", WorkflowCall::new("release").version(3).parameters_from("input.all")),
         Subtask::group("e", [body()]),
         Subtask::map("f", Map::over("outputs.x").max_parallel(4).tolerate(2).subtask(body())),
         Subtask::map("g", Map::over("outputs.x").continue_on_failure().subtask(body())),
@@ -117,6 +118,11 @@ async fn submits_everything_that_a_plan_can_say() {
         })),
         Some(Does::Timer(proto::Timer { at: Some(At::Seconds(3)) })),
         Some(Does::Timer(proto::Timer { at: Some(At::UntilMs(5000)) })),
+        Some(Does::Workflow(proto::WorkflowCall {
+            name: "release".into(),
+            version: 3,
+            parameters_from: "input.all".into(),
+        })),
         Some(Does::Group(proto::Group { subtasks: body() })),
         map(Failures::Tolerate(2), 4),
         map(Failures::Continue(true), 0),

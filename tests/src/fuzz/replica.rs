@@ -524,7 +524,7 @@ impl World {
                 }
                 Outbound::Evict { session } => self.cut(here, session),
                 Outbound::Unplaced { route } => self.replicas[1 - here].replica.look_again([route]),
-                Outbound::Drain { .. } => {}
+                Outbound::Drain { .. } | Outbound::Nest(_) => {}
             }
         }
     }

@@ -128,6 +128,7 @@ impl Client {
             due_at: None,
             plan: Some(drafts),
             workflow: None,
+            inside: None,
             execute: true,
         }
     }
@@ -512,6 +513,7 @@ impl Client {
                     Does::Signal(gate) => self.signal(task, Some(gate)).await?,
                     Does::Work
                     | Does::Timer(_)
+                    | Does::Workflow(_)
                     | Does::Group(_)
                     | Does::Map(_)
                     | Does::Loop(_)

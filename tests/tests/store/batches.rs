@@ -40,6 +40,7 @@ pub(crate) async fn every_row_comes_back_as_it_was_written(store: &dyn Store) {
     assert_eq!(found.request, written.request);
     assert_eq!(json(&found.plan), json(&written.plan));
     assert_eq!(found.plan.dependents(0), written.plan.dependents(0));
+    assert_eq!(found.plan.inside(), written.plan.inside());
 }
 
 fn json(plan: &Plan) -> String {

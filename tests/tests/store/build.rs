@@ -8,6 +8,7 @@ use downbeat_core::{
     draft::Draft,
     event::{Artifact, AttemptError, Event, What},
     id::{Index, LeaseId, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
+    nested::Inside,
     note::NoteKey,
     plan::{Node, Plan},
     reads::Reads,
@@ -107,7 +108,16 @@ pub(crate) fn plan(task: i64) -> NewPlan {
         description: "Line one\nline \"two\"\u{0}".into(),
         metadata: Bytes::from_static(b"{\"b\": 1, \"a\":{\"x\":[true , null]}}"),
         workflow: Some(WorkflowAt { name: "release".into(), version: 7 }),
+        inside: Some(Arc::new(Inside {
+            task: TaskNo(1),
+            task_id: "outer \"ä\"".into(),
+            index: 3,
+            subtask_id: "it::outer::1".into(),
+            attempt: 2,
+            depth: 4,
+        })),
     };
+    let plan = plan.with_inside(request.inside.clone());
     NewPlan { tenant: TENANT, task: TaskNo(task), request, plan: Arc::new(plan) }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Scope, Violation, check_capabilities, expressions::COMMON, group_word, name_issue};
 use crate::{
     draft::{
-        Approval, Choice, Compensate, Does, Draft, Loop, Map, OnTimeout, Retry, SignalGate, Then, Timer,
+        Approval, Call, Choice, Compensate, Does, Draft, Loop, Map, OnTimeout, Retry, SignalGate, Then, Timer,
     },
     limits,
 };
@@ -72,6 +72,7 @@ impl Scope<'_> {
             }
             Does::Timer(Timer::Seconds(after)) => seconds("timer.seconds", Some(*after), found),
             Does::Timer(Timer::Until(_)) => {}
+            Does::Workflow(call) => self.check_workflow(i, draft, call, found),
             Does::Group(body) => self.check_body(i, draft, body, false, found),
             Does::Map(map) => self.check_map(i, draft, map, found),
             Does::Loop(of) => self.check_loop(i, draft, of, found),
@@ -84,9 +85,11 @@ impl Scope<'_> {
         if draft.does.is_work() && !named {
             found.push(Violation::new(self.at(i, "agent"), "name an agent, or at least one capability"));
         }
-        let attempted = draft.sla_seconds.is_some() || draft.max_attempts.is_some();
-        let retried = draft.retry != Retry::default() || !draft.fallback.is_empty();
-        if !draft.does.is_work() && (named || attempted || retried) {
+        // Also of a task as a whole.
+        let retried =
+            draft.sla_seconds.is_some() || draft.max_attempts.is_some() || draft.retry != Retry::default();
+        let attempted = retried && !draft.does.is_workflow() || !draft.fallback.is_empty();
+        if !draft.does.is_work() && (named || attempted) {
             let issue = "no worker does it, so it has no agent, capabilities, sla_seconds, max_attempts, retry or fallback";
             found.push(Violation::new(self.at(i, "agent"), issue));
         }
@@ -100,7 +103,7 @@ impl Scope<'_> {
 
     fn check_compensation(&self, i: usize, draft: &Draft, undo: &Compensate, found: &mut Vec<Violation>) {
         let at = |field: &str| self.at(i, &format!("compensate.{field}"));
-        if !draft.does.is_work() {
+        if !draft.does.is_work() && !draft.does.is_workflow() {
             found.push(Violation::new(
                 self.at(i, "compensate"),
                 "no worker does it, so there is nothing to undo",
@@ -146,6 +149,22 @@ impl Scope<'_> {
             found.push(Violation::new(self.at(i, "loop.max_iterations"), issue));
         }
         self.check_body(i, draft, &of.body, true, found);
+    }
+
+    fn check_workflow(&self, i: usize, draft: &Draft, call: &Call, found: &mut Vec<Violation>) {
+        let Call { name, version, parameters_from } = call;
+        found.extend(name_issue(name).map(|issue| Violation::new(self.at(i, "workflow.name"), issue)));
+        if *version == Some(0) {
+            let issue = "versions count from 1; leave it out for the newest";
+            found.push(Violation::new(self.at(i, "workflow.version"), issue));
+        }
+        if let Some(text) = parameters_from {
+            self.check_expression(i, "workflow.parameters_from", text, draft, &COMMON, found);
+        }
+        let given = draft.input.as_ref().map_or("null", |input| input.get().trim_start());
+        if !given.starts_with(['{', 'n']) {
+            found.push(Violation::new(self.at(i, "input"), "must be an object: the workflow's parameters"));
+        }
     }
 }
 

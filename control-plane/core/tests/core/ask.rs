@@ -13,14 +13,16 @@ use downbeat_core::{
     check::{check, check_at},
     command::{Action, Command, Decision, Request, Rerun, Sent, Submit, WorkResult},
     draft::{
-        Approval, Choice, Does, Draft, Failures, Loop, Map, OnFailure, OnLimit, OnTimeout, RunIf, SignalGate,
-        Then, Timer,
+        Approval, Call, Choice, Does, Draft, Failures, Loop, Map, OnFailure, OnLimit, OnTimeout, RunIf,
+        SignalGate, Then, Timer,
     },
     event::AttemptError,
     id::{Index, LeaseAt, LeaseId, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
+    nested::{self, Begin, Nesting},
     note::{Gate, NoteKey},
     plan::{self, Node, Plan, RouteSpec},
     session::{AgentDeclaration, WorkerDeclaration},
+    subtask::Subtask,
     task::{Mode, Priority},
     time::Time,
 };
@@ -96,6 +98,8 @@ pub(crate) struct Sketch {
     pub(crate) deadline_ms: Option<u64>,
     pub(crate) digest: u8,
     pub(crate) served: Option<&'static str>,
+    /// The subtask that it is.
+    pub(crate) begin: Option<Begin>,
 }
 
 pub(crate) fn sketch(id: &str, graph: &str) -> Sketch {
@@ -115,6 +119,7 @@ pub(crate) fn sketch(id: &str, graph: &str) -> Sketch {
         deadline_ms: None,
         digest: 1,
         served: None,
+        begin: None,
     }
 }
 
@@ -202,6 +207,13 @@ impl Sketch {
         self.does(key, Does::Timer(Timer::Seconds(seconds)))
     }
 
+    /// A task of the workflow `w`, so many times at most.
+    pub(crate) fn workflow(self, key: &str, attempts: u16, parameters_from: Option<&str>) -> Sketch {
+        let call =
+            Call { name: "w".into(), version: None, parameters_from: parameters_from.map(str::to_owned) };
+        self.does(key, Does::Workflow(call)).attempts(key, attempts)
+    }
+
     pub(crate) fn approval(self, key: &str, change: impl FnOnce(&mut Approval)) -> Sketch {
         let option = |name: &str, then| Choice { name: name.to_owned(), then };
         let mut approval = Approval {
@@ -257,6 +269,8 @@ impl Sketch {
         let route = |agents: &str| agents.split_whitespace().map(|agent| world.agent_route(agent)).collect();
         let served = self.served.map(route);
         let deadline = self.deadline_ms.map(|ms| world.now.plus_ms(ms));
+        let deadline = self.begin.as_ref().map_or(deadline, |begin| begin.deadline);
+        let inside = self.begin.map(|begin| Arc::new(begin.inside));
         Command::Submit(Arc::new(Submit {
             tenant,
             id: self.id,
@@ -264,10 +278,10 @@ impl Sketch {
             priority: self.priority,
             deadline,
             due_at: deadline,
-            request: Request { title: "a title".into(), ..Request::default() },
+            request: Request { title: "a title".into(), inside: inside.clone(), ..Request::default() },
             served,
             done: BTreeMap::new(),
-            plan: Arc::new(plan),
+            plan: Arc::new(plan.with_inside(inside)),
         }))
     }
 }
@@ -361,6 +375,53 @@ pub(crate) fn complete(subtask: &str) -> Ask {
 
 pub(crate) fn release(subtask: &str) -> Ask {
     review(subtask, Action::Release)
+}
+
+/// Does what effects asked for of inner tasks; one that begins is like this, and starts while `coder` is served.
+pub(crate) fn nest(inner: Sketch) -> Ask {
+    several(move |world| {
+        let asked = std::mem::take(&mut world.nestings);
+        asked.into_iter().map(|nesting| nested(world, nesting, inner.clone())).collect()
+    })
+}
+
+fn nested(world: &mut World, nesting: Nesting, inner: Sketch) -> Command {
+    match nesting {
+        Nesting::Begin(begin) => {
+            let id = begin.id.clone();
+            let inner = Sketch { id, priority: begin.priority, begin: Some(*begin), ..inner };
+            inner.at_once("coder").submit(world, TenantNo::DEFAULT)
+        }
+        Nesting::Pass { task, index, inner, .. } => {
+            Command::Pass { task, index, inner: world.task_no(&inner), served: world.all_routes() }
+        }
+        Nesting::Tell { inner } => {
+            let plan = Arc::clone(&world.plans[&inner]);
+            let inside = plan.inside().expect("only those within others tell");
+            let range = (inner, 0)..=(inner, Index::MAX);
+            let rows: Vec<Subtask> =
+                world.subtasks.range(range.clone()).map(|(_, row)| row.clone()).collect();
+            let outputs =
+                world.outputs.range(range).map(|((_, index), output)| (*index, output.body.clone()));
+            let result = nested::result(&plan, &rows, &outputs.collect());
+            Command::Join { task: inside.task, index: inside.index, inner, result }
+        }
+    }
+}
+
+/// The task that a subtask would be cannot be begun.
+pub(crate) fn refuse(subtask: &str, attempt: u16) -> Ask {
+    let subtask = subtask.to_owned();
+    ask(move |world| {
+        let (task, index) = world.place(&subtask);
+        let (code, reason) = ("WORKFLOW_UNKNOWN".into(), "no workflow `w`".into());
+        Command::Refuse { task, index, attempt, code, reason }
+    })
+}
+
+/// What was asked for of inner tasks is lost.
+pub(crate) fn forgets(world: &mut World) {
+    world.nestings.clear();
 }
 
 /// Runs subtasks again, and what depends on them.

@@ -671,7 +671,13 @@ impl Driver {
                 let sent = Sent { name: "go".into(), payload: "9".into(), ..Sent::default() };
                 Some(Command::Signal { task, signal: Arc::new(sent) })
             }
-            Does::Work | Does::Timer(_) | Does::Group(_) | Does::Map(_) | Does::Loop(_) | Does::Round => None,
+            Does::Work
+            | Does::Timer(_)
+            | Does::Workflow(_)
+            | Does::Group(_)
+            | Does::Map(_)
+            | Does::Loop(_)
+            | Does::Round => None,
         }
     }
 }

@@ -12,6 +12,7 @@ use downbeat_core::{
     effect::{Effect, Wake},
     event::What,
     id::{Index, SessionNo, TaskNo},
+    nested::Nesting,
     reject::Reject,
     subtask::Subtask,
     task::Task,
@@ -290,6 +291,12 @@ impl World {
                 let begin = next.begin.map_or_else(String::new, |(from, to)| format!(" {from}..{to}"));
                 format!("next {}{begin}", self.name(next.task, next.index))
             }
+            Effect::Nest(Nesting::Begin(begin)) => {
+                let by = begin.deadline.map_or_else(String::new, |at| format!(" by +{}", self.ahead_ms(at)));
+                format!("begin {}{by}", self.name(begin.inside.task, begin.inside.index))
+            }
+            Effect::Nest(Nesting::Pass { task, index, .. }) => format!("pass {}", self.name(*task, *index)),
+            Effect::Nest(Nesting::Tell { inner }) => format!("tell {}", self.tasks[inner].id),
             Effect::SeatGone { session } => format!("gone {}", self.worker(*session)),
         })
     }

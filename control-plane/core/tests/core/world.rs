@@ -15,11 +15,12 @@ use downbeat_core::{
     event::{Event, What},
     id::{Index, LeaseId, ReplicaNo, RouteNo, SessionNo, TaskNo},
     invariant,
+    nested::Nesting,
     note::NoteKey,
     place::place,
     plan::{Plan, RouteSpec},
     policy::Policy,
-    reads::{Reads, reads, task_of},
+    reads::{Reads, other_task_of, reads, task_of},
     reject::Reject,
     rows::{Changes, Output, Rows},
     session::{Seat, Session, Skill, WorkerDeclaration},
@@ -51,6 +52,8 @@ pub(crate) struct World {
     pub(crate) given: BTreeMap<(TaskNo, Index), Vec<(LeaseId, SessionNo)>>,
     /// What effects asked for at once, until it is sent or lost.
     pub(crate) prompts: BTreeMap<(TaskNo, Index), Command>,
+    /// What effects asked for of tasks within tasks, until it is done or lost.
+    pub(crate) nestings: Vec<Nesting>,
 }
 
 /// What one batch came to.
@@ -79,6 +82,7 @@ impl World {
             roster: BTreeMap::new(),
             given: BTreeMap::new(),
             prompts: BTreeMap::new(),
+            nestings: Vec::new(),
         }
     }
 
@@ -200,7 +204,8 @@ impl World {
             hints: hints.iter().copied().collect(),
             ..Reads::default()
         };
-        let named = all.iter().filter_map(task_of).chain(hints.iter().map(|hint| hint.0));
+        let both = |command| task_of(command).into_iter().chain(other_task_of(command));
+        let named = all.iter().flat_map(both).chain(hints.iter().map(|hint| hint.0));
         let plans: BTreeMap<TaskNo, Arc<Plan>> =
             named.filter_map(|no| Some((no, Arc::clone(self.plans.get(&no)?)))).collect();
         for command in all {
@@ -260,7 +265,12 @@ impl World {
             let mut news =
                 changes.history.iter().filter(|more| more.task == task.no).flat_map(|more| &more.events);
             let again = news.any(reran);
-            assert!(!old.status.is_terminal() || again, "a final task was written: {old:?} became {task:?}");
+            // Or it waited to be heard of.
+            let heard = Task { wake_at: old.wake_at, ..task.clone() } == old;
+            assert!(
+                !old.status.is_terminal() || again || heard,
+                "a final task was written: {old:?} became {task:?}"
+            );
         }
         for new in &changes.new_plans {
             self.plans.insert(new.task, Arc::clone(&new.plan));
@@ -329,6 +339,7 @@ impl World {
                     let attend = Command::Attend { task: *task, index: *index, begin: *begin };
                     self.prompts.insert((*task, *index), attend);
                 }
+                Effect::Nest(nesting) => self.nestings.push(nesting.clone()),
                 Effect::Revoke { .. } | Effect::Queued(_) | Effect::Wake { .. } => {}
             }
         }
@@ -337,7 +348,11 @@ impl World {
     /// What a tick finds: whatever waits for a time that has come.
     pub(crate) fn due(&self) -> Vec<Command> {
         let due = self.subtasks.iter().filter(|(_, row)| row.wake_at.is_some_and(|at| at <= self.now));
-        due.map(|(&(task, index), _)| Command::Wake { task, index: Some(index) }).collect()
+        let subtasks = due.map(|(&(task, index), _)| Command::Wake { task, index: Some(index) });
+        let unheard =
+            |task: &&Task| task.status.is_terminal() && task.wake_at.is_some_and(|at| at <= self.now);
+        let ended = self.tasks.values().filter(unheard);
+        subtasks.chain(ended.map(|task| Command::Wake { task: task.no, index: None })).collect()
     }
 
     /// Sends what effects ask for at once, until nothing is.
@@ -419,11 +434,15 @@ impl World {
             assert!(old.lease <= new.lease, "leases only grow: {old:?} became {new:?}");
             let moved = old.state != new.state;
             assert!(!moved || new.since == self.now, "{changed:?} moved at {}", self.now.0);
-            assert!(new.wake_at.is_none() || !new.state.is_terminal(), "armed for nothing: {changed:?}");
+            let followed =
+                self.plans[&changed.task].node(changed.index).is_some_and(|n| n.does.is_workflow());
+            let armed = new.wake_at.is_some() && new.state.is_terminal();
+            assert!(!armed || followed, "armed for nothing: {changed:?}");
             assert!(new.session.is_none() || new.outcome.is_none(), "ended while it runs: {changed:?}");
         }
         for task in &outcome.changes.tasks {
-            assert!(task.wake_at.is_none() || !task.status.is_terminal(), "armed for nothing: {task:?}");
+            let armed = task.wake_at.is_some() && task.status.is_terminal();
+            assert!(!armed || self.plans[&task.no].inside().is_some(), "armed for nothing: {task:?}");
         }
         for output in &outcome.changes.outputs {
             let state = self.subtasks[&(output.task, output.index)].state;
@@ -450,7 +469,7 @@ impl World {
                     assert_eq!((old.lease, old.session), (Some(at.lease), Some(*session)), "{effect:?}");
                 }
                 Effect::Queued(place) => assert!(self.line().contains(place), "{effect:?}"),
-                Effect::Wake { .. } | Effect::Next(_) | Effect::SeatGone { .. } => {}
+                Effect::Wake { .. } | Effect::Next(_) | Effect::Nest(_) | Effect::SeatGone { .. } => {}
             }
         }
         let rows = outcome.changes.subtasks.iter().chain(&outcome.changes.new_subtasks);
@@ -462,7 +481,12 @@ impl World {
             {
                 let of_group = |effect: &Effect| matches!(effect, Effect::Next(next) if (next.task, next.index) == (row.task, row.index));
                 let wake = Effect::Wake { at, wake: Wake::Subtask(row.task, row.index) };
-                assert!(told(&wake) || outcome.effects.iter().any(of_group), "{row:?}");
+                let of_task = |effect: &Effect| {
+                    matches!(effect, Effect::Nest(Nesting::Pass { task, index, .. }) if (*task, *index) == place)
+                        || matches!(effect, Effect::Nest(Nesting::Begin(begin)) if (begin.inside.task, begin.inside.index) == place)
+                };
+                let other = |effect: &Effect| of_group(effect) || of_task(effect);
+                assert!(told(&wake) || outcome.effects.iter().any(other), "{row:?}");
             }
             if let Some(place) = self.line().into_iter().find(|q| (q.task, q.index) == place)
                 && old.is_none_or(|old| old.queued.is_none())

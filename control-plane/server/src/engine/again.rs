@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use downbeat_core::{
-    command::{Command, Done, Reply, Rerun, Submit},
+    command::{Command, Done, Reply, Request, Rerun, Submit},
     event::Event,
     id::{Index, TaskNo, TenantNo},
     note::{NoteKey, Snapshot, Snapshots},
@@ -168,7 +168,8 @@ impl Engine {
             priority: head.priority,
             deadline: None,
             due_at: head.due_at,
-            request: record.request.clone(),
+            // No subtask of another task, even where the old one is.
+            request: Request { inside: None, ..record.request.clone() },
             plan: Arc::new(plan),
             served,
             done,

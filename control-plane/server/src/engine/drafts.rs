@@ -114,7 +114,7 @@ impl Engine {
     }
 
     /// The routes of a plan that an open session can do. Looks at the rows when the cache says that one is not.
-    pub(super) async fn served(&self, plan: &Plan) -> Result<BTreeSet<RouteNo>, Failure> {
+    pub(crate) async fn served(&self, plan: &Plan) -> Result<BTreeSet<RouteNo>, Failure> {
         let routes = plan.routes();
         let served = self.registry.served_now(routes);
         if served.len() == routes.len() {

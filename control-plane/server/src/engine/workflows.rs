@@ -252,7 +252,7 @@ impl Engine {
     }
 
     /// A version of a workflow that is not deleted.
-    async fn stored(
+    pub(crate) async fn stored(
         &self,
         tenant: TenantNo,
         name: &str,

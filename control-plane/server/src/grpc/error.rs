@@ -59,6 +59,7 @@ fn code(failure: &Failure) -> Code {
             Reject::SessionTaken { .. } => Code::Aborted,
             Reject::TaskFinished(_)
             | Reject::TaskNotStarted(_)
+            | Reject::NotAwaited
             | Reject::SubtaskState { .. }
             | Reject::ApprovalRequired(_) => Code::FailedPrecondition,
             Reject::BatchFull => Code::Unavailable,
@@ -205,6 +206,7 @@ mod tests {
             ),
             (Reject::TooDeep { got: 9 }.into(), Code::ResourceExhausted, "TOO_DEEP", None),
             (Reject::ChildConflict("k".into()).into(), Code::AlreadyExists, "CHILD_CONFLICT", None),
+            (Reject::NotAwaited.into(), Code::FailedPrecondition, "NOT_AWAITED", None),
             (Reject::SessionUnknown.into(), Code::NotFound, "SESSION_UNKNOWN", None),
             (Reject::SessionTaken { connection: 3, got: 2 }.into(), Code::Aborted, "SESSION_TAKEN", None),
             (Reject::BatchFull.into(), Code::Unavailable, "BATCH_FULL", Some(1_000)),

@@ -18,6 +18,7 @@ use downbeat_core::{
     command::Command,
     effect::{Assignment, Effect, Next, Queued, Wake},
     id::{Index, LeaseAt, LeaseId, ReplicaNo, RouteNo, SessionNo, TaskNo},
+    nested::Nesting,
     policy::Policy,
     session::{Session, SessionState},
     subtask::Outcome,
@@ -51,6 +52,8 @@ pub enum Outbound {
     Evict {
         session: SessionNo,
     },
+    /// Something is to be done for a task within a task.
+    Nest(Nesting),
     /// Somebody is in line whom no seat here could take: other replicas may want to know.
     Unplaced {
         route: RouteNo,
@@ -344,6 +347,7 @@ impl Replica {
                 Effect::Next(Next { task, index, begin }) => {
                     self.prompt.insert((task, index), Command::Attend { task, index, begin });
                 }
+                Effect::Nest(nesting) => out.push(Outbound::Nest(nesting)),
                 Effect::SeatGone { session } => self.roster.doubt(session),
             }
         }

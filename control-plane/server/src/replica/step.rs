@@ -17,7 +17,7 @@ use downbeat_core::{
     id::{Index, RouteNo, TaskNo},
     place::place,
     plan::Plan,
-    reads::{Reads, reads, task_of},
+    reads::{Reads, other_task_of, reads, task_of},
     reject::Reject,
     rows::{Changes, History},
     session::Seat,
@@ -132,7 +132,8 @@ impl Replica {
         docs: &Docs,
         commands: &[Command],
     ) -> Result<Batch, StoreError> {
-        let mut tasks: BTreeSet<TaskNo> = commands.iter().filter_map(task_of).collect();
+        let both = |command| task_of(command).into_iter().chain(other_task_of(command));
+        let mut tasks: BTreeSet<TaskNo> = commands.iter().flat_map(both).collect();
         let mut plans = docs.plans(store, &tasks).await?;
         let mut routes = routes_touched(commands, &plans);
         routes.extend(self.line.routes());
@@ -361,7 +362,12 @@ fn routes_touched(commands: &[Command], plans: &BTreeMap<TaskNo, Arc<Plan>>) -> 
                 routes.insert(*route);
             }
             Command::Spawn { children, .. } => routes.extend(children.iter().map(|child| child.route)),
+            Command::Pass { inner, .. } => {
+                routes.extend(plans.get(inner).into_iter().flat_map(|plan| plan.routes()));
+            }
             Command::Execute { .. }
+            | Command::Join { .. }
+            | Command::Refuse { .. }
             | Command::Review { .. }
             | Command::Decide { .. }
             | Command::Signal { .. }
@@ -394,7 +400,11 @@ fn missed(hints: &[Queued], effects: &[Effect]) -> Vec<Queued> {
         match effect {
             Effect::Assign(assignment) => found.insert((assignment.at.task, assignment.at.index)),
             Effect::Queued(queued) => found.insert((queued.task, queued.index)),
-            Effect::Revoke { .. } | Effect::Wake { .. } | Effect::Next(_) | Effect::SeatGone { .. } => false,
+            Effect::Revoke { .. }
+            | Effect::Wake { .. }
+            | Effect::Next(_)
+            | Effect::Nest(_)
+            | Effect::SeatGone { .. } => false,
         };
     }
     hints.iter().filter(|place| !found.contains(&(place.task, place.index))).copied().collect()

@@ -160,6 +160,7 @@ fn status(failure: &Failure) -> StatusCode {
             | Reject::TooDeep { .. }
             | Reject::SessionTaken { .. }
             | Reject::TaskFinished(_)
+            | Reject::NotAwaited
             | Reject::TaskNotStarted(_)
             | Reject::SubtaskState { .. } => StatusCode::CONFLICT,
             Reject::BatchFull => StatusCode::SERVICE_UNAVAILABLE,
@@ -231,6 +232,7 @@ mod tests {
                 "TASK_NOT_STARTED",
                 None,
             ),
+            (Failure::Reject(Reject::NotAwaited).into(), 409, "NOT_AWAITED", None),
             (Failure::Reject(Reject::SubtaskUnknown).into(), 404, "SUBTASK_UNKNOWN", None),
             (Failure::Reject(state).into(), 409, "SUBTASK_STATE", None),
             (

@@ -16,6 +16,7 @@ pub(crate) enum Kind {
     Map,
     Loop,
     Round,
+    Workflow,
 }
 
 impl Kind {
@@ -29,6 +30,7 @@ impl Kind {
             Does::Map(_) => Kind::Map,
             Does::Loop(_) => Kind::Loop,
             Does::Round => Kind::Round,
+            Does::Workflow(_) => Kind::Workflow,
         }
     }
 }
@@ -44,6 +46,7 @@ impl Word for Kind {
         Kind::Map,
         Kind::Loop,
         Kind::Round,
+        Kind::Workflow,
     ];
 
     fn word(self) -> &'static str {
@@ -56,6 +59,7 @@ impl Word for Kind {
             Kind::Map => "map",
             Kind::Loop => "loop",
             Kind::Round => "round",
+            Kind::Workflow => "workflow",
         }
     }
 
@@ -69,6 +73,7 @@ impl Word for Kind {
             Kind::Map => pb::SubtaskKind::Map,
             Kind::Loop => pb::SubtaskKind::Loop,
             Kind::Round => pb::SubtaskKind::Round,
+            Kind::Workflow => pb::SubtaskKind::Workflow,
         };
         number.into()
     }

@@ -61,6 +61,12 @@ pub(crate) fn task(view: &TaskView) -> pb::Task {
             .workflow
             .as_ref()
             .map(|at| pb::WorkflowAt { name: at.name.clone(), version: at.version }),
+        inside: request.inside.as_deref().map(|inside| pb::Inside {
+            task_id: inside.task_id.clone(),
+            subtask_id: inside.subtask_id.clone(),
+            attempt: inside.attempt.into(),
+            depth: inside.depth,
+        }),
     }
 }
 
@@ -106,6 +112,7 @@ fn subtask(view: &TaskView, index: usize, sub: &SubtaskView) -> pb::Subtask {
         run_if: node.run_if.proto(),
         when: node.when.clone().unwrap_or_default(),
         by: sub.by.clone(),
+        inner_task_id: view.inner(index).unwrap_or_default(),
     }
 }
 

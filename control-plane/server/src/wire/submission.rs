@@ -66,6 +66,7 @@ pub(crate) fn check(tenant: TenantNo, form: Form, mut problems: Problems) -> Res
         due_at,
         plan,
         workflow: None,
+        inside: None,
         execute: form.execute,
     })
 }

@@ -23,7 +23,7 @@ use crate::{
 
 const TASK_FIELDS: [&str; 7] =
     ["task_id", "title", "description", "priority", "metadata", "plan", "deadline"];
-const SUBTASK_FIELDS: [&str; 20] = [
+const SUBTASK_FIELDS: [&str; 21] = [
     "key",
     "agent",
     "capabilities",
@@ -41,12 +41,13 @@ const SUBTASK_FIELDS: [&str; 20] = [
     "approval",
     "signal",
     "timer",
+    "workflow",
     "group",
     "map",
     "loop",
 ];
 /// Of those above, what says that no worker does it.
-const DOES: [&str; 6] = ["approval", "signal", "timer", "group", "map", "loop"];
+const DOES: [&str; 7] = ["approval", "signal", "timer", "workflow", "group", "map", "loop"];
 
 const PRIORITIES: [(&str, Priority); 4] = [
     ("low", Priority::Low),
@@ -238,6 +239,7 @@ impl Shape {
                 "approval" => self.approval(&at, value).map(Does::Approval),
                 "signal" => self.signal(&at, value).map(Does::Signal),
                 "timer" => self.timer(&at, value).map(Does::Timer),
+                "workflow" => self.call(&at, value).map(Does::Workflow),
                 "group" => self.group(&at, value).map(Does::Group),
                 "map" => self.map(&at, value).map(Does::Map),
                 _ => self.loop_of(&at, value).map(Does::Loop),
@@ -310,6 +312,15 @@ impl Shape {
             }
         };
         Some(proto::Timer { at: Some(at_time) })
+    }
+
+    fn call(&mut self, at: &str, document: &Value) -> Option<proto::WorkflowCall> {
+        let fields = self.object(at, document, &["name", "version", "parameters_from"])?;
+        Some(proto::WorkflowCall {
+            name: self.text(&format!("{at}.name"), fields.get("name")),
+            version: self.number(&format!("{at}.version"), fields.get("version")),
+            parameters_from: self.text(&format!("{at}.parameters_from"), fields.get("parameters_from")),
+        })
     }
 
     fn group(&mut self, at: &str, document: &Value) -> Option<proto::Group> {

@@ -1,4 +1,4 @@
-//! What a subtask may wait for without a worker: people, a signal, a time.
+//! What a subtask may wait for without a worker: people, a signal, a time, a task of its own.
 
 use std::time::{Duration, SystemTime};
 
@@ -134,5 +134,43 @@ impl Timer {
     /// Until then; rounded down to milliseconds.
     pub fn until(at: SystemTime) -> Self {
         Self { timer: proto::Timer { at: Some(timer::At::UntilMs(millis(at))) } }
+    }
+}
+
+/// A task of a stored workflow. Parameters are the input of the subtask that it is.
+///
+/// ```
+/// use downbeat_sdk::{Subtask, WorkflowCall};
+/// use serde_json::json;
+///
+/// let release = Subtask::workflow(
+///     "release",
+///     WorkflowCall::new("release").version(3).parameters_from("{'ref': outputs.build.ref}"),
+/// )
+/// .input(&json!({"env": "prod"}))
+/// .depends_on(["build"]);
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "a workflow does nothing until it is part of a plan"]
+pub struct WorkflowCall {
+    pub(super) call: proto::WorkflowCall,
+}
+
+impl WorkflowCall {
+    /// The workflow of that name, in its newest version when the subtask begins.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { call: proto::WorkflowCall { name: name.into(), ..Default::default() } }
+    }
+
+    /// That version.
+    pub fn version(mut self, version: u32) -> Self {
+        self.call.version = version;
+        self
+    }
+
+    /// A CEL expression that gives an object: more parameters, before those of the input.
+    pub fn parameters_from(mut self, expression: impl Into<String>) -> Self {
+        self.call.parameters_from = expression.into();
+        self
     }
 }

@@ -1,13 +1,13 @@
 //! A plan and its subtasks, as a client or a worker puts them together.
 //!
 //! A subtask is done by a worker, unless one of the constructors says otherwise: what those take stands in `gate`
-//! (people, signals, times) and `group` (bodies).
+//! (people, signals, times, workflows) and `group` (bodies).
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Approval, Loop, Map, SignalGate, Timer, json, seconds};
+use super::{Approval, Loop, Map, SignalGate, Timer, WorkflowCall, json, seconds};
 use crate::{
     Error,
     proto::{self, OnFailure, Priority, RunIf, planned_subtask::Does},
@@ -106,6 +106,11 @@ impl Subtask {
     /// Waits for a time.
     pub fn timer(key: impl Into<String>, timer: Timer) -> Self {
         Self::new(key).does(Does::Timer(timer.timer))
+    }
+
+    /// A whole task of a stored workflow; the outputs of its subtasks by key are its output.
+    pub fn workflow(key: impl Into<String>, call: WorkflowCall) -> Self {
+        Self::new(key).does(Does::Workflow(call.call))
     }
 
     /// Runs these once; they may depend on each other, and on what the group depends on. Its output is theirs, by key.

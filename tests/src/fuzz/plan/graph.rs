@@ -137,7 +137,12 @@ fn close(open: &mut Vec<(Draft, Vec<Draft>)>, at: &mut Vec<Draft>) {
     let inner = std::mem::replace(at, before);
     match &mut group.does {
         Does::Group(body) | Does::Map(Map { body, .. }) | Does::Loop(Loop { body, .. }) => *body = inner,
-        Does::Work | Does::Approval(_) | Does::Signal(_) | Does::Timer(_) | Does::Round => {}
+        Does::Work
+        | Does::Approval(_)
+        | Does::Signal(_)
+        | Does::Timer(_)
+        | Does::Workflow(_)
+        | Does::Round => {}
     }
     at.push(group);
 }

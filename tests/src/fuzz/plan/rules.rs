@@ -67,11 +67,12 @@ fn is_body(drafts: &[Draft], outside: &[String], in_loop: bool) -> bool {
 fn is_valid_alone(draft: &Draft, in_loop: bool) -> bool {
     let dependencies: BTreeSet<&String> = draft.depends_on.iter().collect();
     let needs = !draft.agent.is_empty() || !draft.capabilities.is_empty();
-    let asks = draft.sla_seconds.is_some()
+    // Also of a task as a whole.
+    let tried = draft.sla_seconds.is_some()
         || draft.max_attempts.is_some()
         || draft.retry != Retry::default()
-        || !draft.fallback.is_empty()
         || draft.compensate.is_some();
+    let asks = tried && !draft.does.is_workflow() || !draft.fallback.is_empty();
     let undo = draft.compensate.as_ref().is_none_or(|undo| {
         is_worker(&undo.agent, &undo.capabilities) && bytes(undo.input.as_deref()) <= limits::INPUT_BYTES
     });
@@ -127,6 +128,14 @@ fn can_be_done(draft: &Draft, in_loop: bool) -> bool {
                 && signal.matches.as_ref().is_none_or(|text| is_expression(text, draft, in_loop, &known))
         }
         Does::Timer(Timer::Seconds(after)) => is_time(Some(*after)),
+        Does::Workflow(call) => {
+            let object = draft.input.as_ref().is_none_or(|input| input.get().starts_with(['{', 'n']));
+            let from = call.parameters_from.as_ref();
+            is_name(&call.name)
+                && call.version != Some(0)
+                && object
+                && from.is_none_or(|text| is_expression(text, draft, in_loop, &COMMON))
+        }
         Does::Group(body) => is_body(body, &draft.depends_on, false),
         Does::Map(map) => {
             map.max_parallel != Some(0)

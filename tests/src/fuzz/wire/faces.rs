@@ -1,7 +1,7 @@
 //! Plans written down again, in the form of either face.
 
 use downbeat_core::{
-    draft::{Approval, Choice, Compensate, Does, Draft, Failures, Loop, Map, SignalGate, Timer},
+    draft::{Approval, Call, Choice, Compensate, Does, Draft, Failures, Loop, Map, SignalGate, Timer},
     task::Priority,
 };
 use downbeat_proto::v1::{self as pb, planned_subtask};
@@ -89,6 +89,11 @@ fn does_as_proto(does: &Does<Vec<Draft>>) -> Option<planned_subtask::Does> {
                 Timer::Until(time) => pb::timer::At::UntilMs(time.0),
             }),
         }),
+        Does::Workflow(Call { name, version, parameters_from }) => Sent::Workflow(pb::WorkflowCall {
+            name: name.clone(),
+            version: version.unwrap_or_default(),
+            parameters_from: parameters_from.clone().unwrap_or_default(),
+        }),
         Does::Group(body) => Sent::Group(pb::Group { subtasks: all(body) }),
         Does::Map(Map { over, max_parallel, failures, body }) => Sent::Map(pb::Map {
             over: over.clone(),
@@ -160,6 +165,10 @@ fn does_as_json(does: &Does<Vec<Draft>>) -> Option<(&'static str, String)> {
             json!({"name": name, "matches": matches, "timeout_seconds": timeout_seconds}).to_string(),
         ),
         Does::Timer(Timer::Seconds(after)) => ("timer", json!({"seconds": after}).to_string()),
+        Does::Workflow(Call { name, version, parameters_from }) => (
+            "workflow",
+            json!({"name": name, "version": version, "parameters_from": parameters_from}).to_string(),
+        ),
         Does::Group(of) => ("group", body(json!({}), of)),
         Does::Map(Map { over, max_parallel, failures, body: of }) => {
             let failures = match failures {

@@ -156,6 +156,7 @@ impl Promises {
         let expected = match &node.does {
             Does::Work => return Err("nobody asked for it".into()),
             Does::Timer(_) => String::new(),
+            Does::Workflow(_) => return Err("no task within it delivered that".into()),
             Does::Signal(_) => {
                 if !self.signals.contains(&(task, body.clone())) {
                     return Err("nobody sent such a signal".into());

@@ -48,6 +48,20 @@ pub(crate) struct Task<'a> {
     last_event: u64,
     /// What it was started from; null: a plan of its own.
     workflow: Option<WorkflowAt<'a>>,
+    /// Of a task that is a subtask of another one: which.
+    inside: Option<Inside<'a>>,
+}
+
+/// Which subtask a task is.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Inside)]
+pub(crate) struct Inside<'a> {
+    task_id: &'a str,
+    subtask_id: &'a str,
+    /// Which of the tasks that the subtask began, from 1.
+    attempt: u16,
+    /// How many tasks it stands in.
+    depth: u32,
 }
 
 /// One subtask.
@@ -95,6 +109,8 @@ pub(crate) struct Subtask<'a> {
     when: Option<&'a str>,
     /// How an approval stands that was asked for.
     gate: Option<Gate<'a>>,
+    /// Of a workflow: the newest task that it began.
+    inner_task_id: Option<String>,
 }
 
 /// How an approval stands.
@@ -214,6 +230,12 @@ impl<'a> Task<'a> {
             reason: &task.reason,
             last_event: task.events,
             workflow: request.workflow.as_ref().map(WorkflowAt::new),
+            inside: request.inside.as_deref().map(|inside| Inside {
+                task_id: &inside.task_id,
+                subtask_id: &inside.subtask_id,
+                attempt: inside.attempt,
+                depth: inside.depth,
+            }),
         }
     }
 }
@@ -249,6 +271,7 @@ impl<'a> Subtask<'a> {
             run_if: Shown(node.run_if),
             when: node.when.as_deref(),
             gate: Gate::new(view, index, sub),
+            inner_task_id: view.inner(index),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use blake3::Hasher;
 use downbeat_core::draft::{
-    Approval, Approvers, Choice, Does, Draft, Failures, Loop, Map, Retry, RunIf, SignalGate, Timer,
+    Approval, Approvers, Call, Choice, Does, Draft, Failures, Loop, Map, Retry, RunIf, SignalGate, Timer,
 };
 
 use super::{Entry, Undo};
@@ -160,6 +160,12 @@ fn does_what(more: &mut Encoding, does: &Does<Vec<Entry>>) {
             more.text("timer");
             more.number(after);
             more.number(until);
+        }
+        Does::Workflow(Call { name, version, parameters_from }) => {
+            more.text("workflow");
+            more.text(name);
+            more.number(version.map(i64::from));
+            more.text(parameters_from.as_deref().unwrap_or_default());
         }
         Does::Group(body) => {
             more.text("group");

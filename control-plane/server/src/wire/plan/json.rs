@@ -2,8 +2,8 @@
 
 use downbeat_core::{
     draft::{
-        Approval, Approvers, Choice, Compensate, Does, Draft, Failures, Loop, Map, OnLimit, OnTimeout, Retry,
-        RunIf, SignalGate, Then, Timer,
+        Approval, Approvers, Call, Choice, Compensate, Does, Draft, Failures, Loop, Map, OnLimit, OnTimeout,
+        Retry, RunIf, SignalGate, Then, Timer,
     },
     limits,
     time::Time,
@@ -38,6 +38,7 @@ pub(crate) const SUBTASK: &[&str] = &[
     "approval",
     "signal",
     "timer",
+    "workflow",
     "group",
     "map",
     "loop",
@@ -50,6 +51,7 @@ pub(crate) const APPROVERS: &[&str] = &["names", "roles"];
 pub(crate) const OPTION: &[&str] = &["name", "then"];
 pub(crate) const SIGNAL: &[&str] = &["name", "matches", "timeout_seconds"];
 pub(crate) const TIMER: &[&str] = &["seconds", "until"];
+pub(crate) const WORKFLOW: &[&str] = &["name", "version", "parameters_from"];
 pub(crate) const GROUP: &[&str] = DOCUMENT;
 pub(crate) const MAP: &[&str] = &["over", "max_parallel", "failures", "subtasks"];
 pub(crate) const TOLERATE: &[&str] = &["tolerate"];
@@ -141,6 +143,7 @@ fn does(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Does<Vec<Entry>> {
         "approval" => Does::Approval(approval(&path, raw, reader)),
         "signal" => Does::Signal(signal(&path, raw, reader)),
         "timer" => Does::Timer(timer(&path, raw, reader)),
+        "workflow" => Does::Workflow(workflow(&path, raw, reader)),
         "group" => {
             let fields = Fields::read(&path, raw, GROUP, reader.problems);
             Does::Group(reader.body(|reader| subtasks(&fields, reader)))
@@ -209,6 +212,15 @@ fn timer(path: &str, raw: &RawValue, reader: &mut Reader<'_>) -> Timer {
         reader.problems.add(path, "must say `seconds` or `until`");
     }
     after.or(until).unwrap_or(UNREAD)
+}
+
+fn workflow(path: &str, raw: &RawValue, reader: &mut Reader<'_>) -> Call {
+    let fields = Fields::read(path, raw, WORKFLOW, reader.problems);
+    Call {
+        name: fields.text("name", reader.problems),
+        version: fields.number("version", 1..=u32::MAX.into(), "", reader.problems),
+        parameters_from: expression(fields.text("parameters_from", reader.problems)),
+    }
 }
 
 fn map(path: &str, raw: &RawValue, reader: &mut Reader<'_>) -> Map<Vec<Entry>> {

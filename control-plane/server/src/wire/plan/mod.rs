@@ -16,6 +16,8 @@
 //!   {"key": "deployed", "signal": {"name": "deployed", "matches": "signal.env == 'prod'", "timeout_seconds": 60}},
 //!   {"key": "rest", "timer": {"seconds": 30}},
 //!   {"key": "year", "timer": {"until": "2027-01-01T00:00:00Z"}},
+//!   {"key": "release", "input": {"env": "prod"},
+//!    "workflow": {"name": "release", "version": 3, "parameters_from": "{'repo': outputs.draft.repo}"}},
 //!   {"key": "both", "group": {"subtasks": []}},
 //!   {"key": "each", "map": {"over": "outputs.list.items", "max_parallel": 10, "failures": {"tolerate": 3},
 //!                           "subtasks": []}},
@@ -24,8 +26,8 @@
 //! ]}
 //! ```
 //!
-//! A subtask does one of `approval`, `signal`, `timer`, `group`, `map` and `loop`, or a worker does it. `failures` is
-//! `fail_fast`, `continue` or `{"tolerate": n}`; an option that is only a name completes the approval.
+//! A subtask does one of `approval`, `signal`, `timer`, `workflow`, `group`, `map` and `loop`, or a worker does it.
+//! `failures` is `fail_fast`, `continue` or `{"tolerate": n}`; an option that is only a name completes the approval.
 //!
 //! What a plan must be to be accepted is decided by the core's validator, not here; only what its texts may not hold.
 
@@ -36,7 +38,7 @@ pub mod schema;
 
 use downbeat_core::{
     check::{self, Violation},
-    draft::{Approval, Choice, Compensate, Does, Draft, Loop, Map, SignalGate, Then, Timer},
+    draft::{Approval, Call, Choice, Compensate, Does, Draft, Loop, Map, SignalGate, Then, Timer},
     limits,
 };
 
@@ -47,7 +49,7 @@ pub(crate) const PLAN: &str = "plan.subtasks";
 /// Where a worker's additions stand in its message.
 pub(crate) const CHILDREN: &str = "children";
 /// What a subtask does without a worker, as the document says it.
-pub(crate) const DOES: [&str; 6] = ["approval", "signal", "timer", "group", "map", "loop"];
+pub(crate) const DOES: [&str; 7] = ["approval", "signal", "timer", "workflow", "group", "map", "loop"];
 
 /// One subtask as it was read.
 #[derive(Debug, Default)]
@@ -129,6 +131,7 @@ fn draft(entry: Entry) -> Draft {
         Does::Approval(approval) => Does::Approval(approval),
         Does::Signal(signal) => Does::Signal(signal),
         Does::Timer(timer) => Does::Timer(timer),
+        Does::Workflow(call) => Does::Workflow(call),
         Does::Round => Does::Round,
         Does::Group(of) => Does::Group(body(of)),
         Does::Map(Map { over, max_parallel, failures, body: of }) => {
@@ -167,6 +170,9 @@ fn texts(path: &str, drafts: &[Draft], found: &mut Vec<Violation>) {
             }
             Does::Signal(SignalGate { matches, .. }) => {
                 nul("signal.matches", matches.as_deref().unwrap_or_default(), found);
+            }
+            Does::Workflow(Call { parameters_from, .. }) => {
+                nul("workflow.parameters_from", parameters_from.as_deref().unwrap_or_default(), found);
             }
             Does::Group(body) => texts(&at("group.subtasks"), body, found),
             Does::Map(Map { over, body, .. }) => {

@@ -2,8 +2,8 @@
 
 use downbeat_core::{
     draft::{
-        Approval, Approvers, Choice, Compensate, Does, Draft, Failures, Loop, Map, OnLimit, OnTimeout, Retry,
-        RunIf, SignalGate, Then, Timer,
+        Approval, Approvers, Call, Choice, Compensate, Does, Draft, Failures, Loop, Map, OnLimit, OnTimeout,
+        Retry, RunIf, SignalGate, Then, Timer,
     },
     limits,
     time::Time,
@@ -76,6 +76,11 @@ fn does(path: &str, does: Option<planned_subtask::Does>, reader: &mut Reader<'_>
             name: sent.name,
             matches: expression(sent.matches),
             timeout_seconds: seconds(&at("signal.timeout_seconds"), sent.timeout_seconds, reader),
+        }),
+        Some(planned_subtask::Does::Workflow(sent)) => Does::Workflow(Call {
+            name: sent.name,
+            version: Some(sent.version).filter(|version| *version > 0),
+            parameters_from: expression(sent.parameters_from),
         }),
         Some(planned_subtask::Does::Timer(sent)) => Does::Timer(timer(&at("timer"), sent, reader)),
         Some(planned_subtask::Does::Group(sent)) => {

@@ -31,7 +31,7 @@ pub struct PlanBody {
 }
 
 /// One subtask of a plan. A worker does it, and then it names an agent, capabilities, or both; or it does one of
-/// `approval`, `signal`, `timer`, `group`, `map` and `loop`.
+/// `approval`, `signal`, `timer`, `workflow`, `group`, `map` and `loop`.
 #[derive(Debug, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = PlannedSubtask)]
@@ -75,6 +75,7 @@ pub struct SubtaskBody {
     pub approval: Option<ApprovalBody>,
     pub signal: Option<SignalGateBody>,
     pub timer: Option<TimerBody>,
+    pub workflow: Option<WorkflowBody>,
     #[schema(no_recursion)]
     pub group: Option<GroupBody>,
     #[schema(no_recursion)]
@@ -192,6 +193,23 @@ pub struct TimerBody {
     pub seconds: Option<u32>,
     #[schema(format = DateTime)]
     pub until: Option<String>,
+}
+
+/// A whole task of a stored workflow, begun when its turn comes. Parameters are the subtask's input, an object. It has one
+/// attempt unless `max_attempts` says otherwise; each is a task of its own, with `sla_seconds` as its deadline. Its
+/// output: the outputs of that task's subtasks by key.
+#[derive(Debug, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = WorkflowCall)]
+pub struct WorkflowBody {
+    #[schema(max_length = 100, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    pub name: String,
+    /// Absent: the newest when it begins.
+    #[schema(minimum = 1)]
+    pub version: Option<u32>,
+    /// A CEL expression that gives an object: more parameters, before those of the input.
+    #[schema(max_length = 2000, example = "{'repo': outputs.plan.repo}")]
+    pub parameters_from: Option<String>,
 }
 
 /// Runs its subtasks once. They may depend on each other, and on what the group depends on. Its output: theirs by key.
@@ -330,6 +348,7 @@ mod tests {
             ("NamedApprovalOption", read::OPTION),
             ("SignalGate", read::SIGNAL),
             ("Timer", read::TIMER),
+            ("WorkflowCall", read::WORKFLOW),
             ("Group", read::GROUP),
             ("Map", read::MAP),
             ("Tolerate", read::TOLERATE),

@@ -16,6 +16,8 @@ fn of_every_kind() -> Value {
         {"key": "deployed", "signal": {"name": "deployed", "matches": "signal.env == 'prod'", "timeout_seconds": 60}},
         {"key": "rest", "timer": {"seconds": 30}},
         {"key": "year", "timer": {"until": "2027-01-01T00:00:00Z"}},
+        {"key": "release", "depends_on": ["draft"], "input": {"env": "prod"}, "max_attempts": 2, "sla_seconds": 60,
+         "workflow": {"name": "release", "version": 3, "parameters_from": "{'of': outputs.draft.id}"}},
         {"key": "both", "depends_on": ["draft"], "group": {"subtasks": [
             {"key": "left", "agent": "a", "depends_on": ["draft"]},
             {"key": "each", "depends_on": ["left"],
@@ -46,6 +48,7 @@ fn everything_a_plan_can_hold_is_read_the_same_on_both_faces() {
         r#"options: [Choice { name: "ship", then: Complete }, Choice { name: "stop", then: Fail }]"#,
         r#"timeout_seconds: Some(3600), on_timeout: Reject"#,
         r#"SignalGate { name: "deployed", matches: Some("signal.env == 'prod'"), timeout_seconds: Some(60) }"#,
+        r#"Call { name: "release", version: Some(3), parameters_from: Some("{'of': outputs.draft.id}") }"#,
         "Timer(Seconds(30))",
         "Timer(Until(Time(1798761600000)))",
         r#"Map { over: "outputs.left.items", max_parallel: Some(10), failures: Tolerate(3)"#,
@@ -247,11 +250,11 @@ fn what_only_the_json_of_a_plan_can_get_wrong() {
             &[
                 (
                     "plan.subtasks[0].timer",
-                    "stands beside `signal`; a subtask does one of approval, signal, timer, group, map, loop",
+                    "stands beside `signal`; a subtask does one of approval, signal, timer, workflow, group, map, loop",
                 ),
                 (
                     "plan.subtasks[0].group",
-                    "stands beside `signal`; a subtask does one of approval, signal, timer, group, map, loop",
+                    "stands beside `signal`; a subtask does one of approval, signal, timer, workflow, group, map, loop",
                 ),
             ],
         ),

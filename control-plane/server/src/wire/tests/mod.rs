@@ -70,7 +70,7 @@ fn subtask(sub: &Value) -> pb::PlannedSubtask {
 }
 
 fn does(sub: &Value) -> Option<Does> {
-    let kinds = ["approval", "signal", "timer", "group", "map", "loop"];
+    let kinds = ["approval", "signal", "timer", "workflow", "group", "map", "loop"];
     let (kind, of) =
         kinds.into_iter().find_map(|kind| Some((kind, sub.get(kind).filter(|of| !of.is_null())?)))?;
     let timeout_seconds = number(&of["timeout_seconds"]);
@@ -99,6 +99,11 @@ fn does(sub: &Value) -> Option<Does> {
             let after = of.get("seconds").map(|seconds| pb::timer::At::Seconds(number(seconds)));
             Does::Timer(pb::Timer { at: after.or(until) })
         }
+        "workflow" => Does::Workflow(pb::WorkflowCall {
+            name: text(&of["name"]),
+            version: number(&of["version"]),
+            parameters_from: text(&of["parameters_from"]),
+        }),
         "group" => Does::Group(pb::Group { subtasks: subtasks(of) }),
         "map" => Does::Map(pb::Map {
             over: text(&of["over"]),
@@ -343,13 +348,13 @@ fn what_only_json_can_get_wrong() {
                 (
                     "plan.subtasks[0].foo",
                     "unknown field; known are: key, agent, capabilities, input, depends_on, sla_seconds, max_attempts, \
-                     retry, fallback, priority, run_if, when, on_failure, compensate, approval, signal, timer, group, map, \
+                     retry, fallback, priority, run_if, when, on_failure, compensate, approval, signal, timer, workflow, group, map, \
                      loop",
                 ),
                 (
                     "plan.subtasks[0].bar",
                     "unknown field; known are: key, agent, capabilities, input, depends_on, sla_seconds, max_attempts, \
-                     retry, fallback, priority, run_if, when, on_failure, compensate, approval, signal, timer, group, map, \
+                     retry, fallback, priority, run_if, when, on_failure, compensate, approval, signal, timer, workflow, group, map, \
                      loop",
                 ),
             ],

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use downbeat_core::command::WorkflowAt;
 use downbeat_store::WorkflowVersion;
 use serde_json::value::RawValue;
@@ -146,6 +147,25 @@ fn with_params(
     let members = others.map(|(name, value)| (name.as_str(), value.get()));
     object(&mut whole, members.chain([(CONTEXT, inner.as_str())]));
     json::read(METADATA, whole.as_bytes(), problems)
+}
+
+/// Metadata of a task for one within it: as it is, but for the parameters, of which the other one has its own.
+pub(crate) fn without_params(metadata: &[u8]) -> Bytes {
+    let stripped = || {
+        let metadata: &RawValue = serde_json::from_slice(metadata).ok()?;
+        let of_task = members(metadata)?;
+        let (_, context) = of_task.iter().find(|(name, _)| name == CONTEXT)?;
+        let of_context = members(context).filter(|members| members.iter().any(|(name, _)| name == PARAMS))?;
+        let mut inner = String::new();
+        let kept = of_context.iter().filter(|(name, _)| name != PARAMS);
+        object(&mut inner, kept.map(|(name, value)| (name.as_str(), value.get())));
+        let mut whole = String::new();
+        let value = |(name, value)| if name == CONTEXT { inner.as_str() } else { value };
+        let members = of_task.iter().map(|(name, value)| (name.as_str(), value.get()));
+        object(&mut whole, members.map(|member| (member.0, value(member))));
+        Some(Bytes::from(whole))
+    };
+    stripped().unwrap_or_else(|| Bytes::copy_from_slice(metadata))
 }
 
 fn object<'a>(out: &mut String, members: impl Iterator<Item = (&'a str, &'a str)>) {

@@ -97,6 +97,18 @@ fn signals_and_timers_are_read() {
 }
 
 #[test]
+fn workflows_are_read() {
+    let call = json!({"name": "release", "version": 3, "parameters_from": "{'ref': outputs.a.ref}"});
+    let read = subtask(json!({"key": "b", "workflow": call, "input": {"env": "prod"}})).unwrap();
+    let parameters_from = "{'ref': outputs.a.ref}".to_owned();
+    let expected = proto::WorkflowCall { name: "release".into(), version: 3, parameters_from };
+    assert_eq!(read.does, Some(Does::Workflow(expected)));
+    let read = subtask(json!({"key": "b", "workflow": {"name": "release"}})).unwrap();
+    let expected = proto::WorkflowCall { name: "release".into(), ..Default::default() };
+    assert_eq!(read.does, Some(Does::Workflow(expected)));
+}
+
+#[test]
 fn bodies_are_read_within_bodies() {
     let read = subtask(json!({"key": "a", "map": {
         "over": "outputs.list",
@@ -161,7 +173,7 @@ fn what_does_not_fit_is_told_with_its_path() {
     let table = [
         (
             json!({"key": "a", "approval": {}, "timer": {"seconds": 1}}),
-            "s[0]: expected at most one of approval, signal, timer, group, map, loop, got approval and timer",
+            "s[0]: expected at most one of approval, signal, timer, workflow, group, map, loop, got approval and timer",
         ),
         (json!({"key": "a", "timer": {}}), "s[0].timer: expected either seconds or until"),
         (
