@@ -15,6 +15,8 @@ use crate::words::is_over;
 pub(crate) struct Board {
     pub(crate) task_id: String,
     pub(crate) title: String,
+    /// What it was started from, as in `release@3`; may be empty.
+    pub(crate) workflow: String,
     pub(crate) status: TaskStatus,
     pub(crate) started_at_ms: i64,
     pub(crate) ended_at_ms: i64,
@@ -90,6 +92,11 @@ impl Board {
         Board {
             task_id: task.task_id.clone(),
             title: task.title.clone(),
+            workflow: task
+                .workflow
+                .as_ref()
+                .map(|at| format!("{}@{}", at.name, at.version))
+                .unwrap_or_default(),
             status: task.status(),
             started_at_ms: task.started_at_ms,
             ended_at_ms: task.ended_at_ms,

@@ -95,7 +95,9 @@ fn head(term: &Term, board: &Board, now_ms: i64) -> String {
         String::new()
     };
     let status = board.status.word();
-    let figures = format!(" · {} of {} subtasks{elapsed}", board.finished(), board.rows.len());
+    let from = if board.workflow.is_empty() { "" } else { " · " };
+    let (finished, all) = (board.finished(), board.rows.len());
+    let figures = format!(" · {finished} of {all} subtasks{elapsed}{from}{}", printable(&board.workflow));
     let (columns, _) = term.size();
     let fixed = board.task_id.chars().count() + status.len() + figures.chars().count() + 4;
     let title = if board.title == board.task_id { String::new() } else { printable(&board.title) };

@@ -80,6 +80,7 @@ fn a_workflow_runs_with_parameters() {
     run("a", &["--param", "to=12", "--param", "times=2"]).ok().says("task completed");
     assert_eq!(dev.task("a")["subtasks"][0]["input"], json!({"to": "12", "times": 2}));
     assert_eq!(dev.task("a")["workflow"], json!({"name": "greet", "version": 1}));
+    dev.run(&["status", "a"]).ok().says(" · greet@1");
     run("b", &["--params-file", params.path(), "--param", "to=bob"]).ok();
     assert_eq!(dev.task("b")["subtasks"][0]["input"], json!({"to": "bob", "times": 3}));
     let refused = run("c", &["--params-file", params.path(), "--param", "tims=1"]).exits(3);

@@ -17,7 +17,7 @@ use downbeat_proto::v1::{self as pb, session_request::Message};
 use downbeat_server::{
     engine::{Point, RerunRequest, Submission},
     failure::Failure,
-    wire::{body, json, past, query::Query, request, session},
+    wire::{body, json, past, query::Query, request, session, workflow},
 };
 use serde_json::{Value, json, value::RawValue};
 
@@ -44,6 +44,10 @@ const FIELDS: &[&str] = &[
     "deadline_ms",
     "domain",
     "execution_mode",
+    "expected_version",
+    "parameters",
+    "secrets",
+    "version",
     "health",
     "hello",
     "metadata",
@@ -214,6 +218,11 @@ pub fn run(data: &[u8]) {
                 person_or_nobody(&it.by);
             }
         }),
+        b'r' => rest_body(rest, |raw| drop(judge(workflow::json::creation(raw)))),
+        b's' => rest_body(rest, |raw| drop(judge(workflow::json::run(TENANT, "w".into(), raw)))),
+        b't' => rest_body(rest, |raw| drop(judge(workflow::json::rollback(raw)))),
+        b'U' => proto(rest, |it| drop(judge(workflow::proto::creation(it)))),
+        b'V' => proto(rest, |it| drop(judge(workflow::proto::run(TENANT, it)))),
         _ => {}
     }
 }

@@ -12,6 +12,8 @@ use super::{
 
 /// Lines around each change.
 const CONTEXT: usize = 3;
+/// Levels that are indented: in deep documents the indentation would be most of the text.
+const INDENTED: usize = 16;
 /// After so long what is left is told as one change: a diff of two large plans that have nothing in common.
 const PATIENCE: Duration = Duration::from_millis(200);
 
@@ -77,15 +79,19 @@ fn lines<T>(
     let last = items.len() - 1;
     for (i, item) in items.into_iter().enumerate() {
         out.push('\n');
-        out.push_str(&"  ".repeat(level + 1));
+        out.push_str(&indent(level + 1));
         write(out, item);
         if i < last {
             out.push(',');
         }
     }
     out.push('\n');
-    out.push_str(&"  ".repeat(level));
+    out.push_str(&indent(level));
     out.push_str(close);
+}
+
+fn indent(level: usize) -> String {
+    "  ".repeat(level.min(INDENTED))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use downbeat_core::limits;
 use serde_json::value::RawValue;
 
 use super::text::{elements, members, quoted, separated};
@@ -100,6 +101,12 @@ impl Walk<'_, '_> {
 
     fn reference(&mut self, out: &mut String, path: &str, (kind, of): (&str, &RawValue), within: Within) {
         match self.referred(path, kind, of, within) {
+            // Few references to a long value may make a plan that no request could hold.
+            Ok(text) if out.len() + text.len() > limits::REQUEST_BYTES => {
+                let most = limits::REQUEST_BYTES;
+                self.problems.add(path, format!("makes the plan larger than {most} bytes (REQUEST_BYTES)"));
+                out.push_str("null");
+            }
             Ok(text) => out.push_str(&text),
             Err(issue) => {
                 self.problems.add(path, issue);
@@ -247,6 +254,18 @@ mod tests {
         ] {
             refused(filled(plan), &[(field, issue)], plan);
         }
+    }
+
+    #[test]
+    fn a_plan_is_no_larger_than_a_request() {
+        let long = raw(&format!("\"{}\"", "x".repeat(1 << 20)));
+        let parameters = [("long".to_owned(), long)].into();
+        let plan = raw(&format!("{{\"input\":[{}]}}", [r#"{"$param":"long"}"#; 17].join(",")));
+        let mut problems = Problems::default();
+        let filled = fill("plan", &plan, &Names { parameters: &parameters, secrets: &[] }, &mut problems);
+        assert!(filled.text.len() <= limits::REQUEST_BYTES + 100);
+        let issue = "makes the plan larger than 16777216 bytes (REQUEST_BYTES)";
+        refused(problems.finish(()), &[("plan.input[15]", issue), ("plan.input[16]", issue)], "a large plan");
     }
 
     #[test]

@@ -96,6 +96,13 @@ fn a_sample_for_a_parameter_is_nobodys_mistake() {
     body["parameters"]["properties"]["until"]["default"] = json!("tomorrow");
     let issue = crate::wire::times::EXPECTED;
     refused(created(&body), &[("plan.subtasks[2].timer.until", issue)], "a default");
+    body["parameters"]["properties"]["until"] = json!({"default": {"$secret": "OTHER"}});
+    let issue = "must not hold `$secret`: only a workflow's own plan refers to something";
+    let Err(Failure::Invalid(found)) = created(&body) else { panic!("accepted") };
+    assert_eq!(
+        (found[0].field.as_str(), found[0].issue.as_str()),
+        ("parameters.properties.until.default", issue)
+    );
 }
 
 #[test]

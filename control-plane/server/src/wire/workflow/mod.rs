@@ -116,6 +116,9 @@ fn schema(definition: &Definition, problems: &mut Problems) -> Schema {
 /// Tells what is wrong with a version whatever its parameters are.
 fn judge(definition: &Definition, problems: &mut Problems) {
     let schema = schema(definition, problems);
+    if let Some(parameters) = &definition.parameters {
+        template::refuse_references(PARAMETERS, parameters, problems);
+    }
     if definition.plan.get() == RawValue::NULL.get() {
         return;
     }
