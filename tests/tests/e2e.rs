@@ -2,7 +2,6 @@
 //! per public flow; what goes wrong on purpose is in `faults.rs`.
 
 mod e2e {
-    //AGAIN
     mod again;
     mod agents;
     mod bad_input;
@@ -13,6 +12,7 @@ mod e2e {
     mod grpc;
     mod holds;
     mod limits;
+    mod nested;
     mod replicas;
     mod rest;
     mod review;
