@@ -59,6 +59,8 @@ pub struct Client {
     unanswered: Mutex<bool>,
     /// Its task goes on from another one.
     forked: bool,
+    /// Those who see to tasks that subtasks of its own are.
+    inner: Mutex<BTreeMap<String, Arc<Client>>>,
 }
 
 impl Client {
@@ -97,6 +99,7 @@ impl Client {
             repeats: Mutex::default(),
             unanswered: Mutex::default(),
             forked: false,
+            inner: Mutex::default(),
         }
     }
 
@@ -511,6 +514,9 @@ impl Client {
                         self.decide(task, index, approval, &digest.unwrap_or_default()).await?;
                     }
                     Does::Signal(gate) => self.signal(task, Some(gate)).await?,
+                    Does::Workflow(_) if subtask.row.pending > 0 => {
+                        self.visit(&view.inner(index as usize)?).await;
+                    }
                     Does::Work
                     | Does::Timer(_)
                     | Does::Workflow(_)
@@ -532,6 +538,33 @@ impl Client {
             }
         }
         Some(())
+    }
+
+    /// Does something for a task that a subtask of this one is.
+    fn visit<'c>(&'c self, inner: &str) -> BoxFuture<'c, Option<()>> {
+        let client = Arc::clone(lock(&self.inner).entry(inner.to_owned()).or_insert_with(|| {
+            let request = Submission { id: inner.to_owned(), ..self.request.clone() };
+            Arc::new(Client::of(Arc::clone(&self.cluster), request, 1))
+        }));
+        Box::pin(async move {
+            let look = move |engine: Engine, id: String| async move { engine.task(TENANT, &id, true).await };
+            let task = client.call(look).await?.ok()?.task.no;
+            let storm = !self.world.is_calm();
+            match self.world.draw(|rng| rng.below(10)) {
+                0 if storm => {
+                    let pause = |engine: Engine, id: String| async move { engine.pause(TENANT, &id).await };
+                    let _ = client.call(pause).await?;
+                }
+                1 if storm => {
+                    let reason = String::from("simulated");
+                    let cancel =
+                        |engine: Engine, id: String| async move { engine.cancel(TENANT, &id, reason).await };
+                    let _ = client.call(cancel).await?;
+                }
+                _ => drop(client.settle(task).await),
+            }
+            Some(())
+        })
     }
 
     fn retries(&self, index: Index) -> u32 {

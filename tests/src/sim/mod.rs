@@ -22,6 +22,7 @@ mod tap;
 pub mod weather;
 pub mod wire;
 mod worker;
+mod workflows;
 pub mod world;
 
 pub use self::{

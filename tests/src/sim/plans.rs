@@ -12,6 +12,7 @@ use downbeat_core::{
 use super::{
     cluster::{AGENTS, TAGS},
     rng::Rng,
+    workflows,
 };
 
 const SUBTASKS_MAX: u64 = 30;
@@ -119,11 +120,14 @@ fn enrich(rng: &mut Rng, draft: &mut Draft, before: &[Draft], depth: usize, in_b
         4 if depth < DEPTH_MAX => draft.does = Does::Group(body(rng, draft, depth)),
         5 | 6 if depth < DEPTH_MAX => draft.does = Does::Map(map(rng, draft, before, depth)),
         7 if depth < DEPTH_MAX => draft.does = Does::Loop(repeat(rng, draft, depth)),
+        8 => draft.does = Does::Workflow(workflows::call(rng)),
         _ => {}
     }
     if !draft.does.is_work() {
         (draft.agent, draft.capabilities) = (String::new(), Vec::new());
-        (draft.sla_seconds, draft.max_attempts) = (None, None);
+        if !draft.does.is_workflow() {
+            (draft.sla_seconds, draft.max_attempts) = (None, None);
+        }
         return;
     }
     if rng.per_mille(150) {

@@ -49,11 +49,13 @@ pub enum Plant {
     AnyDigest,
     /// A signal that is sent again is not recognised.
     NoKnownSignal,
+    /// The store forgets that the task that a subtask is has to end with it.
+    LostPassing,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Plant; 13] = [
+    pub const ALL: [Plant; 14] = [
         Plant::LostWrite,
         Plant::LostDecrement,
         Plant::NoLocks,
@@ -67,6 +69,7 @@ impl Plant {
         Plant::NoKnownChild,
         Plant::AnyDigest,
         Plant::NoKnownSignal,
+        Plant::LostPassing,
     ];
 }
 
@@ -120,6 +123,11 @@ pub(super) fn spoil(world: &World, changes: &Changes) -> Option<Changes> {
         let copy = spoiled.insert(faults::copy(changes));
         let postponed = |row: &&mut SubtaskRow| row.row.state == SubtaskState::Pending;
         copy.subtasks.iter_mut().filter(postponed).for_each(|row| row.row.wake_at = None);
+    }
+    if world.has(Plant::LostPassing) {
+        let copy = spoiled.insert(faults::copy(changes));
+        let over = |row: &&mut SubtaskRow| row.row.state.is_terminal() && row.row.wake_at.is_some();
+        copy.subtasks.iter_mut().filter(over).for_each(|row| (row.row.wake_at, row.row.pending) = (None, 0));
     }
     spoiled
 }

@@ -13,6 +13,7 @@ use super::{
     database::{Database, Quirks},
     log, storm,
     weather::Settings,
+    workflows,
 };
 
 /// Once it is calm, every task must be final within this time.
@@ -66,6 +67,9 @@ async fn simulate(settings: Settings, traced: bool) -> Outcome {
             Quirks { lawless: world.has(Plant::NoLocks), routes_out_of_order: seed.is_multiple_of(3) };
         Arc::new(Database::with(world.clock(), quirks))
     };
+    if let Err(error) = workflows::keep(&*store).await {
+        return failed(seed, format!("no workflows: {error}"));
+    }
     let cluster = Cluster::new(Arc::clone(&world), Arc::clone(&store));
     tokio::select! {
         biased;
@@ -77,6 +81,7 @@ async fn simulate(settings: Settings, traced: bool) -> Outcome {
     }
     let (digest, ends) = world.audit(|auditor| (auditor.digest(), auditor.ends()));
     let tally = Tally {
+        inner: ends.inner,
         lost: ends.lost,
         timed_out: ends.timed_out,
         returned: ends.returned,

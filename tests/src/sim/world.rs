@@ -37,6 +37,8 @@ pub struct Tally {
     pub queries: u64,
     pub tasks: u64,
     pub subtasks: u64,
+    /// Tasks that are subtasks of others.
+    pub inner: u64,
     /// Results that a worker was told count, count already, or are stale.
     pub accepted: u64,
     pub duplicates: u64,
@@ -65,6 +67,7 @@ impl Tally {
             queries,
             tasks,
             subtasks,
+            inner,
             accepted,
             duplicates,
             stale,
@@ -85,6 +88,7 @@ impl Tally {
         self.queries += queries;
         self.tasks += tasks;
         self.subtasks += subtasks;
+        self.inner += inner;
         self.accepted += accepted;
         self.duplicates += duplicates;
         self.stale += stale;

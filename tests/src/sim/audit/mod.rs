@@ -1,6 +1,7 @@
 //! The auditor. It looks at the database the moment a commit is durable, keeps its own account of what was
 //! promised to whom, and says what does not agree. It never asks the control plane.
 
+mod nested;
 mod promises;
 mod sessions;
 
@@ -18,6 +19,7 @@ use downbeat_core::{
     rows::Changes,
     session::SessionState,
     subtask::{Outcome, Subtask, SubtaskState},
+    task::{Task, TaskStatus},
     time::Time,
 };
 use downbeat_server::replica::Liveness;
@@ -32,6 +34,7 @@ use super::weather::Settings;
 pub struct Auditor {
     found: Vec<String>,
     tasks: BTreeMap<TaskNo, Seen>,
+    ids: BTreeMap<String, TaskNo>,
     sessions: Sessions,
     promises: Promises,
     /// Attempts that their worker lost without a word.
@@ -77,17 +80,20 @@ struct Hello {
     in_flight: BTreeSet<LeaseId>,
 }
 
-/// What was before a commit.
+/// What was before a commit, and after it.
 #[derive(Clone, Copy)]
 struct Before<'a> {
     old: Option<&'a TaskRecord>,
+    /// What is after it.
+    new: &'a TaskRecord,
     /// Nothing of the batch was decided before this moment.
     began: u64,
 }
 
-/// How attempts ended, counted.
+/// How attempts ended, counted, and which tasks were subtasks of others.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ends {
+    pub inner: u64,
     pub lost: u64,
     pub timed_out: u64,
     pub returned: u64,
@@ -117,6 +123,7 @@ impl Auditor {
         Auditor {
             found: Vec::new(),
             tasks: BTreeMap::new(),
+            ids: BTreeMap::new(),
             sessions: Sessions::new(settings, clock_jumps),
             promises: Promises::default(),
             forgotten: BTreeSet::new(),
@@ -200,6 +207,7 @@ impl Auditor {
         for broken in invariant::broken(&record.task, &plan, &record.subtasks, &events) {
             self.found.push(format!("task {no}: {broken}"));
         }
+        let is_new = old.is_none();
         if let Some(old) = &old {
             self.check_task_step(old, &record, &events[known..]);
         }
@@ -217,10 +225,16 @@ impl Auditor {
             }
         }
         for event in &events[known..] {
-            let seen = Before { old: old.as_ref(), began };
+            let seen = Before { old: old.as_ref(), new: &record, began };
             self.check_event(store, no, &plan, seen, &events, event)?;
         }
+        let (id, inner) = (record.task.id.clone(), Arc::clone(&plan));
         self.tasks.insert(no, Seen { plan, record, events });
+        if is_new {
+            self.ids.insert(id.clone(), no);
+            self.ends.inner += u64::from(inner.inside().is_some());
+            self.found.extend(nested::begun_wrongly(&Known(&self.tasks, &self.ids), no, &id, &inner));
+        }
         Ok(())
     }
 
@@ -231,7 +245,9 @@ impl Auditor {
         let again = news.iter().any(|event| matches!(event.what, What::Grown { index: None, .. }))
             && self.promises.may_repeat(no);
         let named = news.iter().all(|event| matches!(event.what, What::Snapshot { .. })) && was == is;
-        if was.is_terminal() && old.task != new.task && !again && !named {
+        // Or the task that it is a subtask of has heard of its end.
+        let heard = Task { wake_at: old.task.wake_at, ..new.task.clone() } == old.task;
+        if was.is_terminal() && !heard && !again && !named {
             self.found.push(format!("task {no} was final, and changed: {:?}", new.task));
         }
         // One batch may go several ways; only what is final can be judged from its ends.
@@ -318,8 +334,11 @@ impl Auditor {
                 }
             }
             What::Subtask { index, state: SubtaskState::Completed, code, .. } => {
-                let output = look(store.outputs(&[(task, *index)]))?.pop();
-                self.promises.completed(plan, task, *index, output.map(|output| output.body), code);
+                let output = look(store.outputs(&[(task, *index)]))?.pop().map(|output| output.body);
+                let row = before.new.subtasks.get(*index as usize);
+                let known = Known(&self.tasks, &self.ids);
+                let inner = nested::completed(&known, plan.node(*index), row);
+                self.promises.completed(plan, (task, *index), output, code, inner);
             }
             What::Voted { index, option, by, .. } => self.promises.voted(task, *index, by, option),
             What::Task { .. }
@@ -513,7 +532,7 @@ impl Auditor {
 
     /// The account of promises.
     pub fn promises(&mut self) -> (&mut Promises, Known<'_>) {
-        (&mut self.promises, Known(&self.tasks))
+        (&mut self.promises, Known(&self.tasks, &self.ids))
     }
 
     /// The state of a subtask, as of the last commit.
@@ -580,19 +599,26 @@ impl Auditor {
             Ok(rows) => self.sessions.close(&rows),
             Err(error) => self.found.push(error),
         }
-        self.promises.close(store, &Known(&self.tasks));
+        let known = Known(&self.tasks, &self.ids);
+        let left = self.tasks.iter().filter_map(|(no, seen)| nested::left_wrongly(&known, *no, &seen.plan));
+        self.found.extend(left.collect::<Vec<_>>());
+        self.promises.close(store, &known);
     }
 }
 
 /// The tasks as the auditor saw them last.
-pub struct Known<'a>(&'a BTreeMap<TaskNo, Seen>);
+pub struct Known<'a>(&'a BTreeMap<TaskNo, Seen>, &'a BTreeMap<String, TaskNo>);
 
 impl Known<'_> {
+    fn named(&self, id: &str) -> Option<TaskNo> {
+        self.1.get(id).copied()
+    }
+
     fn subtask(&self, task: TaskNo, index: Index) -> Option<&Subtask> {
         self.0.get(&task)?.record.subtasks.get(index as usize)
     }
 
-    fn status(&self, task: TaskNo) -> Option<downbeat_core::task::TaskStatus> {
+    fn status(&self, task: TaskNo) -> Option<TaskStatus> {
         Some(self.0.get(&task)?.record.task.status)
     }
 
