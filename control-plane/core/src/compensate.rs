@@ -10,6 +10,7 @@ use crate::{
     flow::{Why, cancel_one, enter, plan},
     group,
     id::{Index, TaskNo},
+    nested,
     plan::{Node, Plan},
     rows::Rows,
     subtask::{Subtask, SubtaskState},
@@ -40,6 +41,7 @@ pub(crate) fn end(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo, course: Cour
     for (index, node) in (0..).zip(plan.nodes()) {
         if node.compensates.is_none() {
             cancel_one(rows, frame, task, index, Why::reason(reason));
+            nested::undo(rows, &plan, task, index);
         }
     }
     drop(plan);

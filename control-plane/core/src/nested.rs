@@ -245,6 +245,14 @@ pub(crate) fn pass_all(rows: &mut Rows, frame: &Frame<'_>, task: TaskNo) {
     }
 }
 
+/// What was done in the inner task is to be undone before that ends with its subtask, which has ended.
+pub(crate) fn undo(rows: &mut Rows, plan: &Plan, task: TaskNo, index: Index) {
+    let is_task = plan.node(index).is_some_and(|node| node.does.is_workflow());
+    if is_task && rows.subtask(task, index).is_some_and(|sub| sub.pending > 0 && sub.wake_at.is_some()) {
+        rows.subtask_mut(task, index).held = true;
+    }
+}
+
 /// Has an inner task follow the subtask that it is: cancelled with it, paused with its task, and goes on with it.
 /// `served`: the inner task's routes that a live worker serves.
 pub(crate) fn pass(
@@ -262,10 +270,10 @@ pub(crate) fn pass(
         return;
     }
     let (over, paused) = (sub.state.is_terminal(), head.status == TaskStatus::Paused);
-    let undoes = head.course.end().is_some();
-    let reason = match head.status {
-        TaskStatus::Cancelled if !head.reason.is_empty() => head.reason.clone(),
-        TaskStatus::Failed => format!("the task that it is within has failed: {}", head.reason),
+    let (undoes, said) = (sub.held, !head.reason.is_empty());
+    let reason = match head.course.end().unwrap_or(head.status) {
+        TaskStatus::Cancelled if said => head.reason.clone(),
+        TaskStatus::Failed if said => format!("the task that it is within fails: {}", head.reason),
         _ => "the subtask that it is has ended".to_owned(),
     };
     let sub = rows.subtask_mut(task, index);

@@ -249,7 +249,8 @@ pub struct Subtask {
     pub attempts: u16,
     /// Leases lost with their worker since the last retry by hand.
     pub losses: u16,
-    /// It waits to be released once its dependencies are done.
+    /// It waits to be released once its dependencies are done; of one that has ended before the task that it is, what was
+    /// done in that is to be undone.
     pub held: bool,
     /// A person went on without it: to those that depend on it, that is a success.
     pub waived: bool,

@@ -1,7 +1,7 @@
 //! Tasks within tasks: what begins, what is passed down, and what comes up.
 
 use downbeat_core::{
-    draft::Failures,
+    draft::{Compensate, Failures},
     limits,
     nested::{Begin, Nesting, inner_id},
     task::{Priority, TaskStatus},
@@ -9,8 +9,8 @@ use downbeat_core::{
 
 use crate::{
     ask::{
-        Sketch, cancel, complete, deadline, done, execute, fails_for_good, follow, forgets, give_up, gives,
-        look, nest, open, pause, refuse, rerun, retry, sketch, skip, submit, tick, wake,
+        Sketch, cancel, cancel_undoing, complete, deadline, done, execute, fails_for_good, follow, forgets,
+        give_up, gives, look, nest, open, pause, refuse, rerun, retry, sketch, skip, submit, tick, wake,
     },
     table::{check, given},
     world::World,
@@ -257,6 +257,28 @@ fn the_reason_of_a_cancel_is_passed_down() {
     let mut world = begun(outer(), 1);
     given(&mut world, [cancel("t"), nest(inner())]);
     assert_eq!(world.task(INNER).reason, "not needed");
+}
+
+#[test]
+fn what_was_done_within_is_undone_where_its_task_undoes() {
+    for (ask, undoes) in [
+        (cancel("t"), false),
+        (skip("it"), false),
+        (cancel_undoing("t"), true),
+        (deadline("t").later(60_000), true),
+    ] {
+        let undo = Compensate { agent: "coder".into(), ..Compensate::default() };
+        let inner = inner().draft("x", |draft| draft.compensate = Some(undo));
+        let mut world = World::with_sketch(outer().deadline(60_000), 1);
+        given(&mut world, [done("a"), nest(inner.clone()), done(&in_inner("x")), ask, nest(inner)]);
+        let states = world.states(INNER);
+        assert_eq!(states.contains("x.compensation"), undoes, "{states}");
+        assert_eq!(world.task(INNER).status.is_terminal(), !undoes);
+        if undoes {
+            given(&mut world, [look(), done(&in_inner("x.compensation"))]);
+            assert_eq!(world.task(INNER).status, TaskStatus::Cancelled);
+        }
+    }
 }
 
 #[test]
