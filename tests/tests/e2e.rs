@@ -11,12 +11,15 @@ mod e2e {
     mod groups;
     mod grpc;
     mod holds;
+    mod killed;
     mod limits;
     mod nested;
     mod replicas;
     mod rest;
     mod review;
+    mod rules;
     mod tasks;
+    mod under_lease;
     mod worker_stream;
     mod workflows;
 }

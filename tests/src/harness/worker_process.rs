@@ -41,7 +41,8 @@ impl Notes {
         until(&what, || async { (self.runs().len() >= attempts).then_some(()) }).await;
     }
 
-    fn path(&self) -> std::path::PathBuf {
+    /// Where it is.
+    pub fn path(&self) -> std::path::PathBuf {
         self.0.path().join("runs")
     }
 }
