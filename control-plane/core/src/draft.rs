@@ -31,7 +31,7 @@ pub struct Draft {
     pub when: Option<String>,
     /// `None`: a person decides; within a map, it has failed.
     pub on_failure: Option<OnFailure>,
-    /// Undoes it, should the task fail after it was completed.
+    /// Undoes it, should the task fail, meet its deadline or be cancelled so after it was completed.
     pub compensate: Option<Compensate>,
     /// An approval that a rule of the operator puts before what depends on it: see [`guard`](crate::guard::guard).
     pub guards: bool,

@@ -129,7 +129,12 @@ impl Past {
 
 #[cfg(test)]
 mod tests {
-    use downbeat_core::{draft::Draft, id::RouteNo, task::Priority, time::Time};
+    use downbeat_core::{
+        draft::Draft,
+        id::{LeaseId, RouteNo},
+        task::Priority,
+        time::Time,
+    };
 
     use super::*;
 
@@ -207,6 +212,31 @@ mod tests {
     fn a_fork_runs_again_what_depends_on_something_that_does() {
         let fork = Past::at(&plan(), &[completed(1, 0), completed(2, 2)], 2).fork(&plan());
         assert_eq!(fork.done, BTreeMap::from([(0, 0)]));
+    }
+
+    #[test]
+    fn what_was_undone_is_done_no_more() {
+        let mut plan = plan();
+        let undo = Node {
+            key: "b.compensation".into(),
+            depends_on: vec![1],
+            compensates: Some(1),
+            ..plan.node(1).expect("drawn").clone()
+        };
+        plan.grow("t", vec![undo]);
+        let undone = Event {
+            number: 4,
+            at: Time(1),
+            what: What::Leased { index: 3, attempt: 1, lease: LeaseId(1), worker: "w".into() },
+        };
+        let history = [completed(1, 0), completed(2, 1), completed(3, 2), undone, completed(5, 3)];
+        for number in [3, 5] {
+            let past = Past::at(&plan, &history, number);
+            assert_eq!(past.tops, [(0, true), (1, false), (2, true)], "at {number}");
+            let fork = past.fork(&plan);
+            assert_eq!((fork.nodes.len(), fork.done), (3, BTreeMap::from([(0, 0)])));
+            assert_eq!(past.restoration(&plan).from, BTreeSet::from([1]));
+        }
     }
 
     #[test]

@@ -228,7 +228,7 @@ impl Context {
     }
 
     /// Adds children to this subtask, and waits until they are durable; answers with their ids, in their order. They may
-    /// depend on each other. The subtask is completed only when they have ended; to look at what they delivered, return
+    /// depend on each other. The subtask is completed only when they have ended, however they did; to look at what they delivered, return
     /// [`Output::suspend`](crate::Output::suspend) and be called again.
     ///
     /// May be called again with the same children, also by a later attempt: they are found by their keys. Of several

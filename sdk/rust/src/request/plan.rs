@@ -221,7 +221,8 @@ impl Subtask {
         self
     }
 
-    /// What undoes it, should the task fail after it was completed. Of several the last one completed is undone first.
+    /// What undoes it, should the task fail, meet its deadline or be cancelled so after it was completed. Of several the
+    /// last one completed is undone first.
     pub fn compensate(mut self, with: Compensation) -> Self {
         self.problem = self.problem.or(with.problem);
         self.subtask.compensate = Some(with.compensation);
