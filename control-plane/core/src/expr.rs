@@ -11,8 +11,12 @@
 //! than in CEL may be calculated with together. Documents stay raw until a path in them is asked for.
 
 mod eval;
+mod infer;
 mod number;
+mod place;
+mod schema;
 mod syntax;
+mod types;
 mod value;
 
 use std::{
@@ -25,9 +29,11 @@ use serde_json::value::RawValue;
 
 use self::{
     eval::{Evaluation, Found, Fuel, printed},
+    infer::Inference,
     syntax::{Node, Operator},
     value::{Step, Value, elements_raw},
 };
+pub use self::{schema::schema_issue, types::Type};
 
 /// What an expression may look at, by name. It borrows, so what is not looked at costs nothing.
 #[derive(Clone, Debug, Default)]
@@ -107,6 +113,24 @@ pub fn members(text: &str, root: &str) -> Option<BTreeSet<String>> {
         Ok(node) => collect(&node, root, &mut found).then_some(found),
         Err(_) => Some(found),
     }
+}
+
+/// What an expression gives, as far as it is known, and what about it cannot be meant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judged {
+    /// Whatever it evaluates to is of this type; where there is none, it fails.
+    pub of: Type,
+    /// Each with its place: a member that is not there, a comparison of unlike values, a kind that does not fit.
+    pub issues: Vec<String>,
+}
+
+/// Judges an expression by the types of its variables; one that is not named may be anything. A text that is no
+/// expression may be anything too; saying that is for [`check`].
+pub fn judge(text: &str, variables: &BTreeMap<&str, Type>) -> Judged {
+    let Ok(node) = syntax::parse(text) else { return Judged { of: Type::ANY, issues: Vec::new() } };
+    let mut inference = Inference::new(text, &node, variables);
+    let of = inference.infer(&node);
+    Judged { of, issues: inference.issues }
 }
 
 /// Evaluates to true or false.

@@ -518,7 +518,8 @@ fn element(at: i64) -> Result<Step, Fault> {
     usize::try_from(at).map(Step::At).map_err(|_| Fault::Missing(format!("no element {at}")))
 }
 
-fn shown(root: &str, steps: &[Step]) -> String {
+/// A path, as it is written.
+pub(super) fn shown(root: &str, steps: &[Step]) -> String {
     let mut path = root.to_owned();
     for step in steps {
         match step {

@@ -13,6 +13,7 @@ use cel::{
 
 use super::{
     clip,
+    place::line_and_column,
     value::{Step, Value},
 };
 use crate::limits::{EXPRESSION_BYTES, EXPRESSION_DEPTH, EXPRESSION_TOKENS};
@@ -131,10 +132,7 @@ pub(super) fn place(text: &str, name: &str) -> String {
             TokenKind::TokWhitespace | TokenKind::TokComment => {}
             kind => {
                 if !after_dot && text.get(token.start..token.end) == Some(name) {
-                    let before = &text[..token.start];
-                    let line = before.matches('\n').count() + 1;
-                    let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
-                    return format!("line {line}, column {column}: ");
+                    return line_and_column(text, token.start);
                 }
                 after_dot = kind == TokenKind::TokDot;
             }

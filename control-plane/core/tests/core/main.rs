@@ -31,4 +31,5 @@ mod rejects;
 mod review;
 mod session;
 mod submit;
+mod types;
 mod words;
