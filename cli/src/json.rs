@@ -179,7 +179,7 @@ pub(crate) fn snapshot(snapshot: &Snapshot) -> Value {
 }
 
 pub(crate) fn issue(issue: &PlanIssue) -> Value {
-    json!({"field": issue.field, "issue": issue.issue})
+    json!({"field": issue.field, "issue": issue.issue, "code": issue.code, "hint": issue.hint})
 }
 
 pub(crate) fn summary(task: &TaskSummary) -> Value {
@@ -231,6 +231,8 @@ fn declared(agent: &AgentDeclaration) -> Value {
         "description": agent.description,
         "sla_seconds": seconds(agent.sla_ms),
         "progress_timeout_seconds": seconds(agent.progress_timeout_ms),
+        "input_schema": parse(agent.input_schema.as_bytes()),
+        "output_schema": parse(agent.output_schema.as_bytes()),
     })
 }
 

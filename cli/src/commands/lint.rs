@@ -42,10 +42,15 @@ impl Args {
         } else {
             let errors = errors.iter().map(|issue| ("error", Paint::Red, issue));
             let warnings = warnings.iter().map(|issue| ("warning", Paint::Yellow, issue));
-            for (word, paint, PlanIssue { field, issue }) in errors.chain(warnings) {
+            let mut all = errors.chain(warnings).peekable();
+            while let Some((word, paint, PlanIssue { field, issue, code, hint })) = all.next() {
                 let said = printable(&format!("{field}: {issue}"));
-                let line = format!("{} {said}", out.term.paint(paint, word));
-                out.line(line)?;
+                out.line(format!("{} {said}", out.term.paint(paint, word)))?;
+                // What is to be done about several of a kind is said once, below them.
+                let same = all.peek().is_some_and(|(next, _, issue)| *next == word && issue.code == *code);
+                if !same && !hint.is_empty() {
+                    out.line(format!("  {}", out.term.paint(Paint::Dim, &printable(hint))))?;
+                }
             }
         }
         match (errors.len(), warnings.len()) {

@@ -9,6 +9,7 @@ use downbeat_worker::{Config, Error, Exec, Executor, Http};
 use crate::{
     args::seconds,
     failure::{Failure, Result},
+    task_file,
 };
 
 /// Serve an agent: run a command, or call a URL, for each subtask
@@ -60,6 +61,12 @@ pub(crate) struct Args {
     /// What it does, for people and planners
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     description: String,
+    /// What it takes, as JSON Schema: the text itself, or @FILE; plans that hand it something else are refused
+    #[arg(long, value_name = "SCHEMA")]
+    input_schema: Option<String>,
+    /// What it delivers, as JSON Schema: the text itself, or @FILE; expressions over its output are checked against it
+    #[arg(long, value_name = "SCHEMA")]
+    output_schema: Option<String>,
     /// How long an attempt may take, where the plan says nothing
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     sla: Option<Duration>,
@@ -116,10 +123,17 @@ impl Args {
                 Executor::Exec(exec)
             }
         };
+        let schema = |option: &str, said: &Option<String>| {
+            said.as_deref().map(|said| task_file::json(option, said)).transpose()
+        };
+        let input_schema = schema("--input-schema", &self.input_schema)?;
+        let output_schema = schema("--output-schema", &self.output_schema)?;
         let agents = self.agents.iter().map(|name| {
             let agent = Agent::new(name).domain(&self.domain).description(&self.description);
             let agent = self.capabilities.iter().fold(agent, Agent::capability);
             let agent = self.skills.iter().fold(agent, Agent::skill);
+            let agent = input_schema.iter().fold(agent, Agent::input_schema);
+            let agent = output_schema.iter().fold(agent, Agent::output_schema);
             let agent = self.sla.into_iter().fold(agent, Agent::sla);
             self.progress_timeout.into_iter().fold(agent, Agent::progress_timeout)
         });

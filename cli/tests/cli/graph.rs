@@ -119,14 +119,31 @@ fn a_plan_is_linted_without_being_submitted() {
         json!({"subtasks": [{"key": "a", "agent": "x", "depends_on": ["b"]}, {"key": "c"}]}).to_string();
     dev.feed(&["lint", "-"], &bad)
         .exits(3)
-        .says("error plan.subtasks[0].depends_on[0]")
+        .says("error plan.subtasks[0].depends_on[0]: no subtask of this plan has the key `b`")
+        .says("Name the key of a subtask beside it, or of one that the group around it depends on.")
         .complains("this plan has 2 error(s)");
     let found = dev.feed(&["lint", "-", "--json"], &bad).exits(3).json();
     let fields: Vec<&str> =
         found["errors"].as_array().unwrap().iter().map(|issue| issue["field"].as_str().unwrap()).collect();
     assert!(fields.contains(&"plan.subtasks[1].agent"), "{fields:?}");
     let twice = json!({"task_id": "t", "plan": {"subtasks": [{"key": "a", "agent": "x"}, {"key": "b", "agent": "x"}]}});
-    dev.feed(&["lint", "-"], &twice.to_string()).ok().says("warning plan.subtasks[1]");
+    dev.feed(&["lint", "-"], &twice.to_string())
+        .ok()
+        .says("warning plan.subtasks[1]: does the same as `a`")
+        .says("Give them different inputs, or drop one.");
+    let typed = json!({"goals": [{"name": "done"}], "subtasks": [
+        {"key": "a", "agent": "x", "output_schema": {"properties": {"score": {"type": "integer"}}, "additionalProperties": false}},
+        {"key": "b", "agent": "x", "depends_on": ["a"], "when": "outputs.a.scroe > 3", "serves": ["doen"]},
+    ]});
+    dev.feed(&["lint", "-"], &typed.to_string())
+        .exits(3)
+        .says("plan.subtasks[1].when: line 1, column 11: `outputs.a` has no member `scroe`; did you mean `score`?")
+        .says("the plan declares no goal `doen`; did you mean `done`?");
+    let found = dev.feed(&["lint", "-", "--json"], &typed.to_string()).exits(3).json();
+    assert_eq!(
+        (&found["errors"][0]["code"], &found["errors"][1]["code"]),
+        (&json!("TYPE"), &json!("GOAL_UNKNOWN"))
+    );
     dev.feed(&["lint", "-"], r#"{"task_id":"t"}"#).exits(2).complains("has no plan");
     dev.feed(&["lint", "-"], r#"{"subtasks":[{"key":"a","map":{"ovr":"x"}}]}"#)
         .exits(2)

@@ -1,18 +1,24 @@
 //! The one validator that every plan passes, whether a client, a rule, a template, a worker or a model wrote it. Here
 //! is the whole; its parts look at the graph, at one subtask, at expressions, and at what only looks like a mistake.
 
+mod code;
 mod doubts;
 mod expressions;
+mod goals;
 mod graph;
 mod names;
 mod subtask;
+mod types;
 
 use std::collections::BTreeMap;
 
 pub use self::{
+    code::Code,
     doubts::warnings,
+    goals::check_goals,
     names::{check_capabilities, hint, name_issue, nearest},
-    subtask::check_approval,
+    subtask::{check_approval, check_schema},
+    types::Schemas,
 };
 use crate::{
     draft::{Does, Draft},
@@ -22,13 +28,18 @@ use crate::{
 /// What is wrong with a draft, and where: `plan.subtasks[2].depends_on[0]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
+    pub code: Code,
     pub field: String,
     pub issue: String,
 }
 
 impl Violation {
     pub fn new(field: impl Into<String>, issue: impl Into<String>) -> Violation {
-        Violation { field: field.into(), issue: issue.into() }
+        Violation::coded(Code::Field, field, issue)
+    }
+
+    pub fn coded(code: Code, field: impl Into<String>, issue: impl Into<String>) -> Violation {
+        Violation { code, field: field.into(), issue: issue.into() }
     }
 }
 
@@ -39,8 +50,8 @@ pub(crate) const PREVIOUS: &str = "previous";
 ///
 /// # Errors
 /// All violations: duplicate, over-long or malformed keys; unknown, repeated, self-referring or
-/// cyclic dependencies; expressions that cannot be read or name what is not there; a limit exceeded, with the
-/// limit's name and value. Of what is too many, that is all that is said: a problem weighs far more than an element,
+/// cyclic dependencies; expressions that cannot be read, name what is not there, or cannot be meant by the types of
+/// outputs; a limit exceeded, with the limit's name and value. Of what is too many, that is all that is said: a problem weighs far more than an element,
 /// and a request may hold millions of those.
 pub fn check(drafts: &[Draft]) -> Result<(), Vec<Violation>> {
     check_at("plan.subtasks", drafts, &[])
@@ -55,7 +66,7 @@ pub fn check_at(path: &str, drafts: &[Draft], siblings: &[String]) -> Result<(),
     let (subtasks, edges, depth) = measure(drafts);
     let mut limit = |value: usize, most: usize, what: &str| {
         if value > most {
-            found.push(Violation::new(path, format!("at most {most} {what}, got {value}")));
+            found.push(Violation::coded(Code::Limit, path, format!("at most {most} {what}, got {value}")));
         }
     };
     limit(subtasks, limits::PLAN_SUBTASKS, "subtasks (PLAN_SUBTASKS)");
@@ -66,7 +77,17 @@ pub fn check_at(path: &str, drafts: &[Draft], siblings: &[String]) -> Result<(),
     }
     Scope { path: path.to_owned(), outside: siblings, in_loop: false }.check(drafts, &mut found);
     check_inputs(path, drafts, &mut found);
+    found.extend(types::judge(path, drafts, &Schemas::default()).errors);
     if found.is_empty() { Ok(()) } else { Err(found) }
+}
+
+/// As [`check_at`], of a plan that passed it: what cannot be meant by what agents declared.
+///
+/// # Errors
+/// Expressions over outputs that are otherwise, and inputs that an agent does not take.
+pub fn check_types(path: &str, drafts: &[Draft], schemas: &Schemas<'_>) -> Result<(), Vec<Violation>> {
+    let errors = if schemas.is_empty() { Vec::new() } else { types::judge(path, drafts, schemas).errors };
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
 /// Subtasks, dependencies, and levels of groups, of all bodies together.
@@ -120,14 +141,14 @@ impl Scope<'_> {
             let key = draft.key.escape_debug();
             if let Some(first) = places.get(draft.key.as_str()) {
                 let issue = format!("`{key}` is already the key of {}[{first}]", self.path);
-                found.push(Violation::new(self.at(i, "key"), issue));
+                found.push(Violation::coded(Code::KeyTaken, self.at(i, "key"), issue));
             } else {
                 places.insert(&draft.key, i);
             }
             if self.outside.contains(&draft.key) {
                 let issue =
                     format!("`{key}` is the key of something that the group depends on; choose another");
-                found.push(Violation::new(self.at(i, "key"), issue));
+                found.push(Violation::coded(Code::KeyTaken, self.at(i, "key"), issue));
             }
         }
         self.check_prefixes(drafts, found);
@@ -152,6 +173,6 @@ fn check_inputs(path: &str, drafts: &[Draft], found: &mut Vec<Violation>) {
             "inputs of at most {} bytes together (REQUEST_BYTES), got {bytes}",
             limits::REQUEST_BYTES
         );
-        found.push(Violation::new(path, issue));
+        found.push(Violation::coded(Code::Limit, path, issue));
     }
 }

@@ -17,6 +17,10 @@ pub struct Draft {
     pub capabilities: Vec<String>,
     /// JSON text; `None`: null.
     pub input: Option<Box<RawValue>>,
+    /// What it delivers, as JSON Schema; `None`: what its agent declared.
+    pub output_schema: Option<Box<RawValue>>,
+    /// Goals of the plan, by name.
+    pub serves: Vec<String>,
     /// Keys.
     pub depends_on: Vec<String>,
     /// Start to close; `None`: the agent's own.
@@ -36,6 +40,14 @@ pub struct Draft {
     /// An approval that a rule of the operator puts before what depends on it: see [`guard`](crate::guard::guard).
     pub guards: bool,
     pub does: Does<Vec<Draft>>,
+}
+
+/// What a plan is to reach. Only the validator looks at it: each goal has to be served.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Goal {
+    pub name: String,
+    /// For people.
+    pub description: String,
 }
 
 /// How attempts follow each other; what is not said is the control plane's own.

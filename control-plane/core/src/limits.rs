@@ -90,3 +90,7 @@ pub const WORKFLOW_BYTES: usize = 1024 * 1024;
 pub const SECRETS: usize = 100;
 /// Snapshots of one task.
 pub const SNAPSHOTS: usize = 100;
+/// Goals of one plan, and of those what one subtask serves.
+pub const GOALS: usize = 100;
+/// A JSON Schema of an output or an input, in bytes: read at every look at a plan that uses it.
+pub const SCHEMA_BYTES: usize = 32 * 1024;

@@ -30,6 +30,12 @@ pub struct AgentDeclaration {
     /// An attempt silent for so long has timed out.
     #[serde(default)]
     pub progress_timeout_ms: Option<u32>,
+    /// What it takes, as JSON Schema; empty: anything.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub input_schema: String,
+    /// What it delivers, as JSON Schema; empty: anything.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub output_schema: String,
 }
 
 /// What a worker says of itself when it connects.

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use downbeat_core::{
     check::Violation,
     command::{Action, Command, Decision, Reply, Request, Sent, Submit, WorkflowAt},
-    draft::{Does, Draft},
+    draft::{Does, Draft, Goal},
     event::Event,
     guard::Rule,
     id::{Index, ReplicaNo, TaskNo, TenantNo},
@@ -71,6 +71,8 @@ pub struct Submission {
     pub workflow: Option<WorkflowAt>,
     /// The subtask of another task that it is.
     pub inside: Option<Arc<Inside>>,
+    /// What the plan is to reach: only the validator looks at it.
+    pub goals: Vec<Goal>,
     /// Start it at once, in mode auto.
     pub execute: bool,
 }
@@ -127,8 +129,17 @@ impl Engine {
         {
             return self.found(task, request.digest, request.execute).await;
         }
-        let execute = request.execute;
-        self.accept(self.prepare(request).await?, execute).await
+        let (tenant, id, digest, execute) =
+            (request.tenant, request.id.clone(), request.digest, request.execute);
+        match self.prepare(request).await {
+            Ok(submit) => self.accept(submit, execute).await,
+            // What was accepted once is not refused because an agent, or a rule, says something else since.
+            Err(invalid @ Failure::Invalid(_)) => match self.docs.named(&*self.store, tenant, &id).await? {
+                Some(task) => self.found(task, digest, execute).await,
+                None => Err(invalid),
+            },
+            Err(failure) => Err(failure),
+        }
     }
 
     /// Puts the task together, with the approvals that the operator's rules ask for.
@@ -138,6 +149,7 @@ impl Engine {
             None => self.decompose(&request).await?,
         };
         let drafts = self.guarded("plan.subtasks", &drafts, &request.metadata)?;
+        self.judged(request.tenant, "plan.subtasks", &drafts).await?;
         let plan = self.build(request.tenant, &request.id, request.priority, &drafts).await?;
         let plan =
             plan.with_context(downbeat_store::context(&request.metadata)).with_inside(request.inside.clone());

@@ -1,25 +1,37 @@
-//! What looks like a mistake in a plan that passes the check: work done twice, and agents or capabilities that nobody
-//! ever registered. Pure: drafts and declarations in, warnings out. None of them is in the way of a plan: whoever can do
-//! the work may register later.
+//! A plan beside what is registered: what cannot be meant by what agents declared, and what looks like a mistake in a plan
+//! that passes the check: work done twice or never, goals that nothing serves, agents or capabilities that nobody ever
+//! registered. Pure: drafts and declarations in, findings out. No warning is in the way of a plan: whoever can do the
+//! work may register later.
 
 use std::collections::BTreeSet;
 
 use downbeat_core::{
-    check::{self, Violation},
-    draft::Draft,
+    check::{self, Code, Schemas, Violation},
+    draft::{Draft, Goal},
     session::AgentDeclaration,
 };
 
-use crate::wire::problems::LISTED_MAX;
+use crate::{view::Findings, wire::problems::LISTED_MAX};
 
-/// What is wrong with no plan, but looks like a mistake in this one: no more than can be told, and one more.
-pub(crate) fn warnings(drafts: &[Draft], agents: &[AgentDeclaration]) -> Vec<Violation> {
+/// What is wrong with a plan that passed the check, and what looks like a mistake in it: of each no more than can be
+/// told, and one more.
+pub(crate) fn look(goals: &[Goal], drafts: &[Draft], agents: &[AgentDeclaration]) -> Findings {
     let names = agents.iter().map(|agent| agent.name.as_str()).collect();
     let tags = agents.iter().flat_map(|agent| &agent.capabilities).map(String::as_str).collect();
-    let mut found = check::warnings(drafts);
-    Registered { names, tags }.look("plan.subtasks", drafts, &mut found);
-    found.truncate(LISTED_MAX + 1);
-    found
+    let schemas = Schemas::of(agents);
+    let mut errors = check::check_types("plan.subtasks", drafts, &schemas).err().unwrap_or_default();
+    let mut warnings = check::warnings(goals, drafts, &schemas);
+    Registered { names, tags }.look("plan.subtasks", drafts, &mut warnings);
+    errors.truncate(LISTED_MAX + 1);
+    warnings.truncate(LISTED_MAX + 1);
+    Findings { errors, warnings }
+}
+
+/// Whether what agents declared can be in the way of a plan: it has expressions, or inputs, where those are declared.
+pub(crate) fn asks_agents(drafts: &[Draft], inputs_declared: bool) -> bool {
+    drafts.iter().any(|draft| {
+        draft.when.is_some() || !draft.does.is_work() || inputs_declared && draft.input.is_some()
+    })
 }
 
 /// What somebody registered.
@@ -53,20 +65,21 @@ impl Registered<'_> {
 
     fn agent(&self, field: &str, name: &str, found: &mut Vec<Violation>) {
         if !name.is_empty() && !self.names.contains(name) {
-            unknown(field, "agent", name, &self.names, found);
+            unknown(Code::AgentUnknown, field, name, &self.names, found);
         }
     }
 
     fn capabilities(&self, field: &str, tags: &[String], found: &mut Vec<Violation>) {
         for (t, tag) in tags.iter().enumerate().filter(|(_, tag)| !self.tags.contains(tag.as_str())) {
-            unknown(&format!("{field}[{t}]"), "agent with the capability", tag, &self.tags, found);
+            unknown(Code::CapabilityUnknown, &format!("{field}[{t}]"), tag, &self.tags, found);
         }
     }
 }
 
-fn unknown(field: &str, what: &str, name: &str, known: &BTreeSet<&str>, found: &mut Vec<Violation>) {
-    let hint = check::hint(found, name, || known.iter().copied().collect());
-    found.push(Violation::new(field, format!("no {what} `{name}` was ever registered{hint}")));
+fn unknown(code: Code, field: &str, name: &str, known: &BTreeSet<&str>, found: &mut Vec<Violation>) {
+    let what = if code == Code::AgentUnknown { "agent" } else { "agent with the capability" };
+    let near = check::hint(found, name, || known.iter().copied().collect());
+    found.push(Violation::coded(code, field, format!("no {what} `{name}` was ever registered{near}")));
 }
 
 #[cfg(test)]
@@ -82,7 +95,7 @@ mod tests {
             ..AgentDeclaration::default()
         };
         let agents = [agent("code-review", "rust"), agent("writer", "prose")];
-        warnings(drafts, &agents).into_iter().map(|found| (found.field, found.issue)).collect()
+        look(&[], drafts, &agents).warnings.into_iter().map(|found| (found.field, found.issue)).collect()
     }
 
     fn draft(key: &str, agent: &str, tags: &[&str]) -> Draft {

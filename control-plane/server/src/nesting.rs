@@ -138,7 +138,7 @@ fn raw(json: &[u8]) -> Result<Option<Box<RawValue>>, Failure> {
 /// Every problem, as long as there is room.
 fn all(problems: &[Violation]) -> String {
     let lines: Vec<String> =
-        problems.iter().map(|Violation { field, issue }| format!("{field}: {issue}")).collect();
+        problems.iter().map(|Violation { field, issue, .. }| format!("{field}: {issue}")).collect();
     let mut text = lines.join("; ");
     text.truncate(text.floor_char_boundary(limits::MESSAGE_BYTES));
     text

@@ -114,6 +114,14 @@ impl Registry {
         })
     }
 
+    /// Whether a worker of the tenant declares what one of its agents takes, as of the last look.
+    pub(crate) fn inputs_declared(&self, tenant: TenantNo) -> bool {
+        self.read(|known| {
+            let ours = known.sessions.iter().filter(|row| row.tenant == tenant);
+            ours.flat_map(|row| &row.declaration.agents).any(|agent| !agent.input_schema.is_empty())
+        })
+    }
+
     /// Routes above this one have to be asked for.
     fn routes_read(&self) -> RouteNo {
         self.read(|known| known.read_up_to.unwrap_or(RouteNo(0)))

@@ -195,7 +195,12 @@ async fn lint_tells_errors_and_warnings() {
     let call = tokio::spawn(async move { client.lint(Plan::new().subtask(Subtask::new("a"))).await });
     let (request, reply) = calls.lint().await;
     assert_eq!(request.plan.unwrap().subtasks.len(), 1);
-    let issue = PlanIssue { field: "plan.subtasks[0].agent".into(), issue: "name an agent".into() };
+    let issue = PlanIssue {
+        field: "plan.subtasks[0].agent".into(),
+        issue: "name an agent".into(),
+        code: "FIELD".into(),
+        hint: "Write it.".into(),
+    };
     let answer = LintPlanResponse { errors: vec![issue], warnings: Vec::new() };
     reply.send(Ok(answer.clone())).unwrap();
     assert_eq!(soon(call).await.unwrap().unwrap(), answer);

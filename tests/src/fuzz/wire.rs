@@ -164,7 +164,7 @@ pub fn run(data: &[u8]) {
                 point(&from);
             }
         }),
-        b'T' => proto(rest, |it| judge(request::lint(it)).iter().for_each(|drafts| drafted(drafts))),
+        b'T' => proto(rest, |it| judge(request::lint(it)).iter().for_each(|(_, drafts)| drafted(drafts))),
         b'a' => rest_body(rest, |raw| {
             if let Some(submission) = judge(body::submission(TENANT, raw)) {
                 accepted(&submission);
@@ -192,7 +192,7 @@ pub fn run(data: &[u8]) {
         b'i' => rest_body(rest, |raw| judge(body::decision(raw)).iter().for_each(decided)),
         b'j' => rest_body(rest, |raw| judge(body::signal("deployed", raw)).iter().for_each(signalled)),
         b'k' => rest_body(rest, |raw| judge(body::rerun(raw)).iter().for_each(again)),
-        b'l' => rest_body(rest, |raw| judge(body::lint(raw)).iter().for_each(|drafts| drafted(drafts))),
+        b'l' => rest_body(rest, |raw| judge(body::lint(raw)).iter().for_each(|(_, drafts)| drafted(drafts))),
         b'm' => rest_body(rest, |raw| {
             if let Some((name, by)) = judge(past::snapshot_body(raw)) {
                 assert!(plan::is_name(&name));
@@ -249,7 +249,7 @@ fn judge<T>(read: Result<T, Failure>) -> Option<T> {
     };
     assert!(!found.is_empty(), "refused without a reason");
     assert!(found.len() <= PROBLEMS_MAX, "{} problems", found.len());
-    for Violation { field, issue } in &found {
+    for Violation { field, issue, .. } in &found {
         assert!(field.len() <= SHOWN_BYTES_MAX && issue.len() <= SHOWN_BYTES_MAX, "{field}: {issue}");
         let top = field.split(['.', '[']).next().unwrap_or_default();
         let ours = FIELDS.contains(&top) || issue.starts_with("unknown ");
@@ -321,7 +321,10 @@ fn as_proto(submission: &Submission) -> pb::SubmitTaskRequest {
         description: submission.description.clone(),
         priority: faces::priority(submission.priority),
         metadata: submission.metadata.clone(),
-        plan: plan.map(|drafts| pb::Plan { subtasks: drafts.iter().map(faces::as_proto).collect() }),
+        plan: plan.map(|drafts| pb::Plan {
+            subtasks: drafts.iter().map(faces::as_proto).collect(),
+            goals: faces::goals_as_proto(&submission.goals),
+        }),
         deadline_ms: submission.deadline.map_or(0, |at| at.0),
         execute: submission.execute,
     }
@@ -335,7 +338,8 @@ fn as_json(submission: &Submission) -> Box<RawValue> {
     text.truncate(text.len() - 1);
     text.extend([",\"metadata\":", &raw(&submission.metadata)]);
     if let Some(drafts) = &submission.plan {
-        text.extend([",\"plan\":{\"subtasks\":", &faces::all_as_json(drafts), "}"]);
+        let goals = faces::goals_as_json(&submission.goals);
+        text.extend([",\"plan\":{\"goals\":", &goals, ",\"subtasks\":", &faces::all_as_json(drafts), "}"]);
     }
     text.push('}');
     RawValue::from_string(text).expect("what is put together is JSON")
@@ -378,6 +382,9 @@ fn declared(worker: &WorkerDeclaration) {
         assert!(plan::is_name(&agent.name), "{agent:?}");
         assert!(agent.capabilities.len() <= limits::CAPABILITIES);
         assert!(agent.capabilities.iter().all(|tag| plan::is_name(tag)), "{agent:?}");
+        for schema in [&agent.input_schema, &agent.output_schema].into_iter().filter(|it| !it.is_empty()) {
+            document(schema.as_bytes(), limits::SCHEMA_BYTES);
+        }
         assert!(agent.skills.len() <= limits::CAPABILITIES);
         assert!(agent.skills.iter().all(|skill| skill.len() <= limits::TITLE_BYTES && plain(skill)));
         assert!(agent.domain.len() <= limits::NAME_BYTES && agent.description.len() <= limits::MESSAGE_BYTES);

@@ -132,6 +132,7 @@ impl Client {
             plan: Some(drafts),
             workflow: None,
             inside: None,
+            goals: Vec::new(),
             execute: true,
         }
     }
@@ -557,8 +558,10 @@ impl Client {
                 }
                 1 if storm => {
                     let reason = String::from("simulated");
-                    let cancel =
-                        |engine: Engine, id: String| async move { engine.cancel(TENANT, &id, reason).await };
+                    let compensate = self.world.draw(|rng| rng.coin());
+                    let cancel = move |engine: Engine, id: String| async move {
+                        engine.cancel(TENANT, &id, reason, compensate).await
+                    };
                     let _ = client.call(cancel).await?;
                 }
                 _ => drop(client.settle(task).await),

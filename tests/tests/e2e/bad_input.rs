@@ -363,7 +363,7 @@ fn proto(request: &Value) -> SubmitTaskRequest {
         title: text(&request["title"]),
         description: text(&request["description"]),
         metadata: json(&request["metadata"]),
-        plan: subtasks.map(|subtasks| Plan { subtasks }),
+        plan: subtasks.map(|subtasks| Plan { subtasks, goals: Vec::new() }),
         ..Default::default()
     }
 }

@@ -1,9 +1,12 @@
 //! What a plan can say of its subtasks: conditions, what becomes of failures, retries, stand-ins, undoing; and what
 //! lint says of a plan.
 
-use downbeat_sdk::proto::{SubtaskState, TaskStatus};
+use downbeat_sdk::{
+    Agent, Context, HandlerError, Output, Plan, Subtask,
+    proto::{SubtaskState, TaskStatus},
+};
 use downbeat_tests::harness::{
-    ControlPlane, Database, Ledger, Runs, SdkWorker, Stage, served, stage::of_key,
+    ControlPlane, Database, Ledger, Runs, SdkWorker, Stage, served, stage::of_key, until,
 };
 use serde_json::{Value, json};
 
@@ -147,6 +150,76 @@ async fn lint_tells_everything_at_once() {
     let near =
         |(field, issue): &(String, String)| field == "plan.subtasks[0].agent" && issue.contains("`writer`");
     assert!(warnings.iter().any(near), "{warnings:?}");
+}
+
+/// One whose agent `judge` declares what it takes and delivers.
+fn declaring(stage: &Stage, output: &Value) -> SdkWorker {
+    let input =
+        json!({"type": "object", "properties": {"text": {"type": "string"}}, "additionalProperties": false});
+    let judge = Agent::new("judge").input_schema(&input).output_schema(output);
+    SdkWorker::custom(&stage.plane.grpc, 1, |builder| {
+        builder.agent(judge, |_: Context| async { Ok::<_, HandlerError>(Output::from(json!({"score": 3}))) })
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plans_are_judged_by_what_agents_declare() {
+    let stage = Stage::new().await;
+    let output = |member: &str| json!({"type": "object", "properties": {member: {"type": "integer"}}, "additionalProperties": false});
+    let first = declaring(&stage, &output("score"));
+    served(&stage.client, "judge").await;
+    let shown = stage.http.get("/agents/judge").await.expect(200);
+    assert_eq!(shown["output_schema"], output("score"));
+    assert_eq!(shown["input_schema"]["additionalProperties"], false);
+
+    let plan = |when: &str, input: Value| {
+        json!([
+            {"key": "a", "agent": "judge", "input": input},
+            {"key": "b", "agent": "judge", "depends_on": ["a"], "when": when},
+        ])
+    };
+    let wrong = plan("outputs.a.scroe > 2", json!({"text": 3}));
+    let found = stage.post("/plans/lint", json!({"plan": {"subtasks": wrong}})).await.expect(200);
+    let fields = ["plan.subtasks[0].input.text", "plan.subtasks[1].when"];
+    for (error, field) in found["errors"].as_array().expect("a list").iter().zip(fields) {
+        assert_eq!((&error["field"], &error["code"]), (&json!(field), &json!("TYPE")), "{found}");
+        assert!(error["hint"].as_str().is_some_and(|hint| hint.contains("output_schema")), "{found}");
+    }
+    assert_eq!(found["errors"].as_array().map(Vec::len), Some(2), "{found}");
+    let request =
+        |id: &str, subtasks: Value| json!({"task_id": id, "title": id, "plan": {"subtasks": subtasks}});
+    let refused = stage.post("/orchestrate", request("wrong", wrong)).await.expect(400);
+    assert!(refused.to_string().contains("did you mean `score`?"), "{refused}");
+
+    let right = plan("outputs.a.score > 2", json!({"text": "x"}));
+    stage.run("judged", right.clone()).await;
+    stage.is("judged", "completed").await;
+    let again = || request("kept", right.clone());
+    stage.post("/orchestrate", again()).await.expect(201);
+    drop(first);
+    // What was accepted stays so, whatever the agent declares since; what is new does not.
+    let _second = declaring(&stage, &output("points"));
+    until("the agent declares something else", || async {
+        let shown = stage.http.get("/agents/judge").await.expect(200);
+        (shown["output_schema"] == output("points")).then_some(())
+    })
+    .await;
+    stage.post("/orchestrate", again()).await.expect(200);
+    stage.post("/orchestrate", request("new", right.clone())).await.expect(400);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn goals_that_nothing_serves_are_told() {
+    let stage = Stage::new().await;
+    let plan = Plan::new()
+        .goal("tested", "Every path was run.")
+        .goal("documented", "")
+        .subtask(Subtask::new("test").agent("tester").serves("tested"));
+    let found = stage.client.lint(plan).await.expect("linted");
+    let told: Vec<(&str, &str)> =
+        found.warnings.iter().map(|issue| (issue.field.as_str(), issue.code.as_str())).collect();
+    assert_eq!(told, [("plan.goals[1]", "GOAL_UNSERVED"), ("plan.subtasks[0].agent", "AGENT_UNKNOWN")]);
+    assert!(found.warnings.iter().all(|issue| issue.hint.ends_with('.')), "{found:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -63,6 +63,20 @@ async fn bad_hellos_are_refused_with_their_fields() {
             agent(AgentDeclaration { name: "maker".into(), domain: "\0".into(), ..Default::default() }),
             "hello.agents[0].domain",
         ),
+        (
+            "an input schema that is not JSON",
+            agent(AgentDeclaration { name: "maker".into(), input_schema: "{".into(), ..Default::default() }),
+            "hello.agents[0].input_schema",
+        ),
+        (
+            "an output schema that is none",
+            agent(AgentDeclaration {
+                name: "maker".into(),
+                output_schema: "[]".into(),
+                ..Default::default()
+            }),
+            "hello.agents[0].output_schema",
+        ),
         ("no slots", Hello { slots: 0, ..good() }, "hello.slots"),
         (
             "a reconnect without a number",

@@ -194,6 +194,8 @@ pub(crate) fn agent(name: &str) -> AgentDeclaration {
         description: "writes".into(),
         sla_ms: Some(1_000),
         progress_timeout_ms: Some(2_000),
+        input_schema: r#"{"type":"object"}"#.into(),
+        output_schema: r#"{"type":"string"}"#.into(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Expressions: whether they can be read, and what they name.
 
-use super::{Scope, Violation, hint};
+use super::{Code, Scope, Violation, hint};
 use crate::{
     draft::{Draft, Loop},
     expr,
@@ -31,7 +31,7 @@ impl Scope<'_> {
                 if !keys.contains(&name.as_str()) {
                     let hint = hint(found, &name, || keys.clone());
                     let issue = format!("`{root}.{name}`: `{name}` is not in its depends_on{hint}");
-                    found.push(Violation::new(&field, issue));
+                    found.push(Violation::coded(Code::Expression, &field, issue));
                 }
             }
         }
@@ -48,7 +48,7 @@ impl Scope<'_> {
             for name in unknown {
                 let hint = hint(found, name, || keys.clone());
                 let issue = format!("`{name}` is no subtask of the loop, so it has no output here{hint}");
-                found.push(Violation::new(&field, issue));
+                found.push(Violation::coded(Code::Expression, &field, issue));
             }
         }
     }
@@ -56,6 +56,6 @@ impl Scope<'_> {
 
 fn check_text(field: &str, text: &str, variables: &[&str], found: &mut Vec<Violation>) {
     if let Err(issue) = expr::check(text, variables) {
-        found.push(Violation::new(field, issue));
+        found.push(Violation::coded(Code::Expression, field, issue));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Scope, Violation, hint};
+use super::{Code, Scope, Violation, hint};
 use crate::{draft::Draft, limits};
 
 impl Scope<'_> {
@@ -14,7 +14,7 @@ impl Scope<'_> {
             let dots = draft.key.match_indices('.').map(|(at, _)| &draft.key[..at]);
             for group in dots.filter(|start| groups.contains(start)) {
                 let issue = format!("keys that begin with `{group}.` are those of what comes of `{group}`");
-                found.push(Violation::new(self.at(i, "key"), issue));
+                found.push(Violation::coded(Code::KeyTaken, self.at(i, "key"), issue));
             }
         }
     }
@@ -31,20 +31,21 @@ impl Scope<'_> {
             for (d, key) in draft.depends_on.iter().enumerate() {
                 let known =
                     || places.keys().copied().chain(self.outside.iter().map(String::as_str)).collect();
-                let mut refuse = |issue: String| {
-                    found.push(Violation::new(format!("{}[{i}].depends_on[{d}]", self.path), issue))
+                let mut refuse = |code: Code, issue: String| {
+                    found.push(Violation::coded(code, format!("{}[{i}].depends_on[{d}]", self.path), issue))
                 };
                 let shown = key.escape_debug();
                 if *key == draft.key {
-                    refuse("a subtask cannot depend on itself".into());
+                    refuse(Code::Cycle, "a subtask cannot depend on itself".into());
                 } else if !seen.insert(key) {
-                    refuse(format!("`{shown}` is named twice"));
+                    refuse(Code::Field, format!("`{shown}` is named twice"));
                 } else if let Some(&place) = places.get(key.as_str()) {
                     edges[i].push(place);
                 } else if !self.outside.contains(key) {
                     let hint = hint(found, key, known);
                     let issue = format!("no subtask of this plan has the key `{shown}`{hint}");
-                    found.push(Violation::new(format!("{}[{i}].depends_on[{d}]", self.path), issue));
+                    let field = format!("{}[{i}].depends_on[{d}]", self.path);
+                    found.push(Violation::coded(Code::DependencyUnknown, field, issue));
                 }
             }
         }
@@ -78,11 +79,11 @@ impl Scope<'_> {
             let at = cycle.first().copied().unwrap_or(0);
             let first = keys.first().unwrap_or(&"");
             let issue = format!("dependencies form a cycle: {} -> {first}", keys.join(" -> "));
-            found.push(Violation::new(self.at(at, "depends_on"), issue));
+            found.push(Violation::coded(Code::Cycle, self.at(at, "depends_on"), issue));
         } else if depth > limits::PLAN_DEPTH {
             let issue =
                 format!("a path of at most {} subtasks (PLAN_DEPTH), got {depth}", limits::PLAN_DEPTH);
-            found.push(Violation::new(&self.path, issue));
+            found.push(Violation::coded(Code::Limit, &self.path, issue));
         }
     }
 }

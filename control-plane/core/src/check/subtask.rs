@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::{Scope, Violation, check_capabilities, expressions::COMMON, group_word, name_issue};
+use super::{Code, Scope, Violation, check_capabilities, expressions::COMMON, group_word, name_issue};
 use crate::{
     draft::{
         Approval, Call, Choice, Compensate, Does, Draft, Loop, Map, OnTimeout, Retry, SignalGate, Then, Timer,
     },
+    expr::schema_issue,
     limits,
 };
 
@@ -19,7 +20,7 @@ impl Scope<'_> {
         let bytes = draft.input.as_ref().map_or(0, |input| input.get().len());
         if bytes > limits::INPUT_BYTES {
             let issue = format!("at most {} bytes (INPUT_BYTES), got {bytes}", limits::INPUT_BYTES);
-            found.push(Violation::new(self.at(i, "input"), issue));
+            found.push(Violation::coded(Code::Limit, self.at(i, "input"), issue));
         }
         let seconds = |field: &str, seconds: Option<u32>, found: &mut Vec<Violation>| {
             if let Some(seconds) = seconds
@@ -56,6 +57,7 @@ impl Scope<'_> {
         if let Some(when) = &draft.when {
             self.check_expression(i, "when", when, draft, &COMMON, found);
         }
+        self.check_promises(i, draft, found);
         match &draft.does {
             Does::Work | Does::Round => {}
             Does::Approval(approval) => {
@@ -76,6 +78,29 @@ impl Scope<'_> {
             Does::Group(body) => self.check_body(i, draft, body, false, found),
             Does::Map(map) => self.check_map(i, draft, map, found),
             Does::Loop(of) => self.check_loop(i, draft, of, found),
+        }
+    }
+
+    /// What it says that it delivers, and which goals it serves.
+    fn check_promises(&self, i: usize, draft: &Draft, found: &mut Vec<Violation>) {
+        if let Some(schema) = &draft.output_schema {
+            let known = match &draft.does {
+                Does::Work | Does::Signal(_) | Does::Workflow(_) => None,
+                Does::Approval(_)
+                | Does::Timer(_)
+                | Does::Group(_)
+                | Does::Map(_)
+                | Does::Loop(_)
+                | Does::Round => Some(
+                    "what it delivers is known: only workers, signals and workflows deliver something of their own",
+                ),
+            };
+            let issue = known.map(str::to_owned).or_else(|| check_schema(schema.get()));
+            found.extend(issue.map(|issue| Violation::new(self.at(i, "output_schema"), issue)));
+        }
+        if draft.serves.len() > limits::GOALS {
+            let issue = format!("at most {} goals (GOALS), got {}", limits::GOALS, draft.serves.len());
+            found.push(Violation::coded(Code::Limit, self.at(i, "serves"), issue));
         }
     }
 
@@ -121,7 +146,7 @@ impl Scope<'_> {
         let bytes = undo.input.as_ref().map_or(0, |input| input.get().len());
         if bytes > limits::INPUT_BYTES {
             let issue = format!("at most {} bytes (INPUT_BYTES), got {bytes}", limits::INPUT_BYTES);
-            found.push(Violation::new(at("input"), issue));
+            found.push(Violation::coded(Code::Limit, at("input"), issue));
         }
     }
 
@@ -192,6 +217,14 @@ fn check_retry(path: &str, retry: &Retry, found: &mut Vec<Violation>) {
         let field = format!("{path}.non_retryable[{i}]");
         found.extend(name_issue(code).map(|issue| Violation::new(field, issue)));
     }
+}
+
+/// Why a text is no JSON Schema that may be kept; `None`: it is one.
+pub fn check_schema(schema: &str) -> Option<String> {
+    if schema.len() > limits::SCHEMA_BYTES {
+        return Some(format!("at most {} bytes (SCHEMA_BYTES), got {}", limits::SCHEMA_BYTES, schema.len()));
+    }
+    schema_issue(schema)
 }
 
 /// Checks an approval; `path` is its own.

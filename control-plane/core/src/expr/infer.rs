@@ -217,7 +217,12 @@ impl<'t> Inference<'t> {
                 let said = said.first().map_or("", String::as_str);
                 let near = crate::check::nearest(said, &known);
                 let listed: Vec<String> = known.iter().take(12).map(|word| format!("`{word}`")).collect();
-                format!("{what} is never `{}`{near}; it is one of {}", super::clip(said), listed.join(", "))
+                let then = if near.is_empty() { ";" } else { "" };
+                format!(
+                    "{what} is never `{}`{near}{then} it is one of {}",
+                    super::clip(said),
+                    listed.join(", ")
+                )
             }
             _ => format!("{what} is {a} and {other} is {b}: these are never equal"),
         };

@@ -181,6 +181,11 @@ impl Type {
         self.may_be(LIST)
     }
 
+    /// Whether a value of it may be an object, or null in its place.
+    pub fn may_be_object(&self) -> bool {
+        self.may_be(OBJECT | NULL)
+    }
+
     /// Whether a value of it may be true.
     pub fn may_be_true(&self) -> bool {
         self.may_be(TRUE)
@@ -294,7 +299,8 @@ impl Type {
         let near = crate::check::nearest(name, &names);
         let listed: Vec<String> = names.iter().take(10).map(|name| format!("`{name}`")).collect();
         let listed = if listed.is_empty() { "nothing".to_owned() } else { listed.join(", ") };
-        format!("no member `{}`{near}; there is {listed}", super::clip(name))
+        let then = if near.is_empty() { ";" } else { "" };
+        format!("no member `{}`{near}{then} there is {listed}", super::clip(name))
     }
 }
 

@@ -22,6 +22,7 @@ mod guard;
 mod happenings;
 mod idle;
 mod invariants;
+mod judging;
 mod nested;
 mod placement;
 mod plan;

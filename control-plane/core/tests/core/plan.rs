@@ -378,7 +378,7 @@ proptest! {
         let found = check(&drafts);
         prop_assert_eq!(found.is_err(), (0..8).any(reaches_itself));
         if let Err(violations) = found {
-            let [Violation { field, issue }] = &violations[..] else { panic!("one cycle: {violations:?}") };
+            let [Violation { field, issue, .. }] = &violations[..] else { panic!("one cycle: {violations:?}") };
             let shown = issue.strip_prefix("dependencies form a cycle: ").expect("a cycle is shown");
             let path: Vec<usize> = shown.split(" -> ").map(|key| key[1..].parse().expect("a key")).collect();
             prop_assert!(path.len() > 2 && path.first() == path.last());

@@ -250,7 +250,9 @@ fn shape(task: Sketch, key: &str, shape: u8, flags: u8) -> Sketch {
             task.map_with(key, over, window, failures[usize::from(flags >> 2) % 3], body(flags >> 1))
         }
         7 | 8 => {
-            let until = ["iteration >= 2", "false", "outputs.x.n > 1", "true"][usize::from(flags) % 4];
+            // Whatever `x` is: the validator cannot know.
+            let of_any = "(iteration > 0 ? outputs : input).x.n > 1";
+            let until = ["iteration >= 2", "false", of_any, "true"][usize::from(flags) % 4];
             let on_limit = OnLimit::ALL[usize::from(flags >> 2) % 2];
             task.repeat(key, until, 1 + u32::from(flags) % 3, on_limit, body(flags >> 1))
         }

@@ -34,7 +34,7 @@ fn variables() -> BTreeMap<&'static str, Type> {
 const WRONG: &[(&str, &str)] = &[
     (
         "outputs.review.scroe > 3",
-        "line 1, column 16: `outputs.review` has no member `scroe`; did you mean `score`?; there is `extra`, `files`, \
+        "line 1, column 16: `outputs.review` has no member `scroe`; did you mean `score`? there is `extra`, `files`, \
          `note`, `ok`, `score`, `verdict`",
     ),
     (
@@ -55,7 +55,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "outputs.review.verdict == 'aproved'",
-        "line 1, column 16: `outputs.review.verdict` is never `aproved`; did you mean `approved`?; it is one of \
+        "line 1, column 16: `outputs.review.verdict` is never `aproved`; did you mean `approved`? it is one of \
          `approved`, `rejected`",
     ),
     (
@@ -73,7 +73,7 @@ const WRONG: &[(&str, &str)] = &[
     ("!outputs.review.score", "line 1, column 17: `outputs.review.score` is a number; expected a boolean"),
     (
         "outputs.review.files.exists(f, f.paht == 'a')",
-        "line 1, column 34: `f` has no member `paht`; did you mean `path`?; there is `path`",
+        "line 1, column 34: `f` has no member `paht`; did you mean `path`? there is `path`",
     ),
     ("iteration.startsWith('1')", "line 1, column 1: `iteration` is a number; expected a string"),
     (

@@ -8,9 +8,9 @@ use std::{
 };
 
 use downbeat_core::{
-    check,
+    check::{self, Schemas},
     command::{Command, Reply, Verdict},
-    draft::{Draft, OnFailure},
+    draft::{Draft, Goal, OnFailure},
     guard::{self, guard},
     id::{Index, LeaseAt, RouteNo, SessionNo, TenantNo},
     plan::{self, Plan, RouteSpec},
@@ -55,9 +55,22 @@ impl Engine {
         }
     }
 
+    /// Refuses expressions and inputs that cannot be meant by what agents declared last.
+    pub(super) async fn judged(&self, tenant: TenantNo, path: &str, drafts: &[Draft]) -> Result<(), Failure> {
+        if !lint::asks_agents(drafts, self.registry.inputs_declared(tenant)) {
+            return Ok(());
+        }
+        let agents = self.declared(tenant).await?;
+        check::check_types(path, drafts, &Schemas::of(&agents)).map_err(Failure::Invalid)
+    }
+
+    /// All agents ever registered, as they declared themselves last.
+    async fn declared(&self, tenant: TenantNo) -> Result<Vec<AgentDeclaration>, Failure> {
+        Ok(self.store.agents(tenant).await?.into_iter().map(|seen| seen.declaration).collect())
+    }
+
     pub(super) async fn decompose(&self, request: &Submission) -> Result<Vec<Draft>, Failure> {
-        let agents: Vec<AgentDeclaration> =
-            self.store.agents(request.tenant).await?.into_iter().map(|seen| seen.declaration).collect();
+        let agents = self.declared(request.tenant).await?;
         let asked = PlanRequest {
             task_id: &request.id,
             title: &request.title,
@@ -142,14 +155,10 @@ impl Engine {
     pub async fn lint(
         &self,
         tenant: TenantNo,
-        read: Result<Vec<Draft>, Failure>,
+        read: Result<(Vec<Goal>, Vec<Draft>), Failure>,
     ) -> Result<Findings, Failure> {
         match read {
-            Ok(drafts) => {
-                let agents: Vec<AgentDeclaration> =
-                    self.store.agents(tenant).await?.into_iter().map(|seen| seen.declaration).collect();
-                Ok(Findings { warnings: lint::warnings(&drafts, &agents), ..Findings::default() })
-            }
+            Ok((goals, drafts)) => Ok(lint::look(&goals, &drafts, &self.declared(tenant).await?)),
             Err(Failure::Invalid(errors)) => Ok(Findings { errors, ..Findings::default() }),
             Err(failure) => Err(failure),
         }
@@ -173,6 +182,7 @@ impl Engine {
             return Ok((Verdict::Stale, Vec::new()));
         };
         let drafts = self.guarded("children", drafts, &record.request.metadata)?;
+        self.judged(tenant, "children", &drafts).await?;
         let routes = self.routes_of(tenant, &drafts).await?;
         let priority = record.plan.node(at.index).map(|node| node.priority).unwrap_or_default();
         // Whoever adds children decides over what fails.

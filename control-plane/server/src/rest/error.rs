@@ -201,7 +201,11 @@ pub(super) fn unprintable(error: &serde_json::Error) -> Response {
 #[cfg(test)]
 mod tests {
     use axum::body::to_bytes;
-    use downbeat_core::{check::Violation, subtask::SubtaskState, task::TaskStatus};
+    use downbeat_core::{
+        check::{Code, Violation},
+        subtask::SubtaskState,
+        task::TaskStatus,
+    };
     use serde_json::{Value, json};
 
     use super::*;
@@ -292,11 +296,15 @@ mod tests {
 
     #[tokio::test]
     async fn fields_are_listed() {
-        let failure = Failure::Invalid(vec![Violation::new("a", "bad"), Violation::new("b[0]", "worse")]);
+        let cycle = Violation::coded(Code::Cycle, "b[0]", "worse");
+        let failure = Failure::Invalid(vec![Violation::new("a", "bad"), cycle]);
         let (_, _, body) = told(failure.into()).await;
         let expected = json!({
             "error": {"code": "INVALID_REQUEST", "message": "a: bad (and 1 more)"},
-            "fields": [{"field": "a", "issue": "bad"}, {"field": "b[0]", "issue": "worse"}],
+            "fields": [
+                {"field": "a", "issue": "bad", "code": "FIELD", "hint": Code::Field.hint()},
+                {"field": "b[0]", "issue": "worse", "code": "CYCLE", "hint": Code::Cycle.hint()},
+            ],
         });
         assert_eq!(body, expected);
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use downbeat_core::{
     check::Violation,
     command::{Decision, Sent},
-    draft::Draft,
+    draft::{Draft, Goal},
     id::TenantNo,
     limits,
     task::Mode,
@@ -229,15 +229,13 @@ pub fn rerun(body: &RawValue) -> Result<RerunRequest, Failure> {
 ///
 /// # Errors
 /// `Invalid` with every problem.
-pub fn lint(body: &RawValue) -> Result<Vec<Draft>, Failure> {
+pub fn lint(body: &RawValue) -> Result<(Vec<Goal>, Vec<Draft>), Failure> {
     let mut problems = Problems::default();
     let fields = Fields::read("", body, LINT, &mut problems);
-    let entries = match fields.raw("plan") {
-        Some(raw) => plan::json::read(raw, &mut Reader::new(plan::PLAN, &mut problems)),
-        None => Vec::new(),
-    };
-    let drafts = plan::finish(plan::PLAN, entries, &mut problems);
-    problems.finish(drafts)
+    let plan =
+        fields.raw("plan").map(|raw| plan::json::read(raw, &mut Reader::new(plan::PLAN, &mut problems)));
+    let plan = plan::finish_plan(plan.unwrap_or_default(), &mut problems);
+    problems.finish(plan)
 }
 
 /// The agent that a subtask is sent to by hand.

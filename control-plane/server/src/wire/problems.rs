@@ -23,8 +23,12 @@ pub(crate) struct Problems {
 
 impl Problems {
     pub(crate) fn add(&mut self, field: impl AsRef<str>, issue: impl AsRef<str>) {
+        self.push(&Violation::new(field.as_ref(), issue.as_ref()));
+    }
+
+    fn push(&mut self, found: &Violation) {
         if self.found.len() <= LISTED_MAX {
-            self.found.push(Violation::new(shown(field.as_ref()), shown(issue.as_ref())));
+            self.found.push(short(found));
         }
     }
 
@@ -46,7 +50,7 @@ impl Problems {
         let known: HashSet<String> = self.found.iter().map(|violation| violation.field.clone()).collect();
         for violation in later {
             if !with_ancestors(&violation.field).any(|field| known.contains(field)) {
-                self.add(violation.field, violation.issue);
+                self.push(&violation);
             }
         }
     }
@@ -70,12 +74,15 @@ impl Problems {
 /// Violations as an answer shows them: at most `max`, each cut to a readable length, and a last line about
 /// the rest.
 pub(crate) fn listed(violations: &[Violation], max: usize) -> Vec<Violation> {
-    let cut = |violation: &Violation| Violation::new(shown(&violation.field), shown(&violation.issue));
-    let mut list: Vec<Violation> = violations.iter().take(max).map(cut).collect();
+    let mut list: Vec<Violation> = violations.iter().take(max).map(short).collect();
     if violations.len() > max {
         list.push(Violation::new("request", format!("{} not listed", more(violations.len(), max))));
     }
     list
+}
+
+fn short(violation: &Violation) -> Violation {
+    Violation::coded(violation.code, shown(&violation.field), shown(&violation.issue))
 }
 
 /// A list in one line: many clients show nothing else.

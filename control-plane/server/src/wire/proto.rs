@@ -150,7 +150,13 @@ pub(crate) fn asked<'a>(approval: &'a Approval, gate: &Gate) -> &'a [Approvers] 
 pub(crate) fn linted(found: &Findings) -> pb::LintPlanResponse {
     let issues = |found| {
         let found = listed(found, LISTED_MAX).into_iter();
-        found.map(|Violation { field, issue }| pb::PlanIssue { field, issue }).collect()
+        let told = |Violation { code, field, issue }| pb::PlanIssue {
+            field,
+            issue,
+            code: code.word().to_owned(),
+            hint: code.hint().to_owned(),
+        };
+        found.map(told).collect()
     };
     pb::LintPlanResponse { errors: issues(&found.errors), warnings: issues(&found.warnings) }
 }
@@ -285,6 +291,8 @@ fn declaration(declared: &AgentDeclaration) -> pb::AgentDeclaration {
         description: declared.description.clone(),
         sla_ms: declared.sla_ms.unwrap_or(0),
         progress_timeout_ms: declared.progress_timeout_ms.unwrap_or(0),
+        input_schema: declared.input_schema.clone(),
+        output_schema: declared.output_schema.clone(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use downbeat_core::{
     command::{Decision, Sent},
-    draft::Draft,
+    draft::{Draft, Goal},
     id::{SessionNo, TenantNo},
     limits,
     task::TaskStatus,
@@ -43,9 +43,7 @@ pub fn submission(tenant: TenantNo, request: pb::SubmitTaskRequest) -> Result<Su
         priority: check::choice("priority", request.priority, &mut problems),
         metadata: document("metadata", &request.metadata, &mut problems),
         deadline: deadline(request.deadline_ms, &mut problems),
-        plan: request.plan.map(|plan| {
-            plan::proto::read(plan::PLAN, plan.subtasks, &mut Reader::new(plan::PLAN, &mut problems))
-        }),
+        plan: request.plan.map(|plan| plan::proto::plan(plan, &mut Reader::new(plan::PLAN, &mut problems))),
         execute: request.execute,
     };
     submission::check(tenant, form, problems)
@@ -144,8 +142,12 @@ pub fn completion(request: &pb::CompleteSubtaskRequest) -> Result<Bytes, Failure
 ///
 /// # Errors
 /// `Invalid` with every problem.
-pub fn lint(request: pb::LintPlanRequest) -> Result<Vec<Draft>, Failure> {
-    subtasks(plan::PLAN, request.plan.unwrap_or_default().subtasks)
+pub fn lint(request: pb::LintPlanRequest) -> Result<(Vec<Goal>, Vec<Draft>), Failure> {
+    let mut problems = Problems::default();
+    let plan = request.plan.unwrap_or_default();
+    let plan = plan::proto::plan(plan, &mut Reader::new(plan::PLAN, &mut problems));
+    let plan = plan::finish_plan(plan, &mut problems);
+    problems.finish(plan)
 }
 
 /// What a worker adds to the subtask it has.
@@ -153,12 +155,9 @@ pub fn lint(request: pb::LintPlanRequest) -> Result<Vec<Draft>, Failure> {
 /// # Errors
 /// `Invalid` with every problem.
 pub fn children(children: Vec<pb::PlannedSubtask>) -> Result<Vec<Draft>, Failure> {
-    subtasks(plan::CHILDREN, children)
-}
-
-fn subtasks(root: &'static str, subtasks: Vec<pb::PlannedSubtask>) -> Result<Vec<Draft>, Failure> {
+    let root = plan::CHILDREN;
     let mut problems = Problems::default();
-    let entries = plan::proto::read(root, subtasks, &mut Reader::new(root, &mut problems));
+    let entries = plan::proto::read(root, children, &mut Reader::new(root, &mut problems));
     let drafts = plan::finish(root, entries, &mut problems);
     problems.finish(drafts)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use downbeat_core::{
-    check::{Violation, check_capabilities, name_issue},
+    check::{Violation, check_capabilities, check_schema, name_issue},
     command::{Verdict, WorkResult},
     event::{Artifact, AttemptError},
     id::{LeaseAt, LeaseId, TaskNo},
@@ -70,6 +70,14 @@ pub fn declaration(hello: &v1::Hello) -> Result<WorkerDeclaration, Failure> {
         }
         text(&at("domain"), &agent.domain, limits::NAME_BYTES, &mut found);
         text(&at("description"), &agent.description, limits::MESSAGE_BYTES, &mut found);
+        for (field, schema) in
+            [("input_schema", &agent.input_schema), ("output_schema", &agent.output_schema)]
+        {
+            if !schema.is_empty() {
+                let issue = check_schema(schema).or_else(|| super::json::check(schema.as_bytes()).err());
+                found.extend(issue.map(|issue| Violation::new(at(field), issue)));
+            }
+        }
     }
     if !found.is_empty() {
         return Err(Failure::Invalid(found));
@@ -92,6 +100,8 @@ fn agent(declared: &v1::AgentDeclaration) -> AgentDeclaration {
         description: declared.description.clone(),
         sla_ms: (declared.sla_ms > 0).then_some(declared.sla_ms),
         progress_timeout_ms: (declared.progress_timeout_ms > 0).then_some(declared.progress_timeout_ms),
+        input_schema: declared.input_schema.clone(),
+        output_schema: declared.output_schema.clone(),
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::{
     check,
     json::{Document, bytes_of},
-    plan::{self, Entry, digest::Encoding},
+    plan::{self, Written, digest::Encoding},
     problems::Problems,
     times,
     words::Word,
@@ -32,7 +32,7 @@ pub(crate) struct Form {
     pub(crate) metadata: Option<Document>,
     pub(crate) deadline: Option<Time>,
     /// `None`: the planner decomposes the request.
-    pub(crate) plan: Option<Vec<Entry>>,
+    pub(crate) plan: Option<Written>,
     pub(crate) execute: bool,
 }
 
@@ -53,7 +53,8 @@ pub(crate) fn check(tenant: TenantNo, form: Form, mut problems: Problems) -> Res
     }
     let due_at = form.metadata.as_ref().and_then(|metadata| check_metadata(&metadata.text, &mut found));
     problems.merge(found);
-    let plan = form.plan.map(|entries| plan::finish(plan::PLAN, entries, &mut problems));
+    let plan = form.plan.map(|plan| plan::finish_plan(plan, &mut problems));
+    let (goals, plan) = plan.map_or_else(Default::default, |(goals, drafts)| (goals, Some(drafts)));
     problems.finish(Submission {
         tenant,
         id: form.task_id,
@@ -67,6 +68,7 @@ pub(crate) fn check(tenant: TenantNo, form: Form, mut problems: Problems) -> Res
         plan,
         workflow: None,
         inside: None,
+        goals,
         execute: form.execute,
     })
 }
@@ -110,7 +112,7 @@ fn digest(form: &Form) -> [u8; 32] {
     encoding.document(metadata);
     encoding.number(form.deadline.map(|deadline| deadline.0));
     match &form.plan {
-        Some(entries) => encoding.entries(entries),
+        Some(plan) => encoding.plan(plan),
         None => encoding.number(None),
     }
     encoding.finish()

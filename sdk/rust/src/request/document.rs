@@ -23,11 +23,13 @@ use crate::{
 
 const TASK_FIELDS: [&str; 7] =
     ["task_id", "title", "description", "priority", "metadata", "plan", "deadline"];
-const SUBTASK_FIELDS: [&str; 21] = [
+const SUBTASK_FIELDS: [&str; 23] = [
     "key",
     "agent",
     "capabilities",
     "input",
+    "output_schema",
+    "serves",
     "depends_on",
     "sla_seconds",
     "max_attempts",
@@ -159,10 +161,23 @@ impl Shape {
     }
 
     fn plan(&mut self, document: &Value) -> proto::Plan {
-        let Some(fields) = self.object("plan", document, &["subtasks"]) else {
+        let Some(fields) = self.object("plan", document, &["goals", "subtasks"]) else {
             return proto::Plan::default();
         };
-        proto::Plan { subtasks: self.subtasks("plan.subtasks", fields.get("subtasks")) }
+        proto::Plan {
+            subtasks: self.subtasks("plan.subtasks", fields.get("subtasks")),
+            goals: self.list("plan.goals", fields.get("goals"), "a list of {name, description}", Self::goal),
+        }
+    }
+
+    fn goal(&mut self, at: &str, document: &Value) -> proto::Goal {
+        let Some(fields) = self.object(at, document, &["name", "description"]) else {
+            return proto::Goal::default();
+        };
+        proto::Goal {
+            name: self.text(&format!("{at}.name"), fields.get("name")),
+            description: self.text(&format!("{at}.description"), fields.get("description")),
+        }
     }
 
     fn subtasks(&mut self, at: &str, document: Option<&Value>) -> Vec<PlannedSubtask> {
@@ -187,6 +202,8 @@ impl Shape {
             capabilities: self.texts(&field("capabilities"), get("capabilities")),
             depends_on: self.texts(&field("depends_on"), get("depends_on")),
             input: json(get("input")),
+            output_schema: self.schema(&field("output_schema"), get("output_schema")),
+            serves: self.texts(&field("serves"), get("serves")),
             sla_seconds: self.number(&field("sla_seconds"), get("sla_seconds")),
             max_attempts: self.number(&field("max_attempts"), get("max_attempts")),
             retry: self.retry(&field("retry"), get("retry")),
@@ -197,6 +214,17 @@ impl Shape {
             when: self.text(&field("when"), get("when")),
             on_failure: self.word(&field("on_failure"), get("on_failure"), &ON_FAILURES),
             does: self.does(at, fields),
+        }
+    }
+
+    fn schema(&mut self, at: &str, document: Option<&Value>) -> String {
+        match document {
+            None | Some(Value::Null) => String::new(),
+            Some(schema @ (Value::Object(_) | Value::Bool(_))) => schema.to_string(),
+            Some(other) => {
+                self.expected(at, "a JSON Schema", other);
+                String::new()
+            }
         }
     }
 

@@ -27,6 +27,12 @@ impl Plan {
         Self::default()
     }
 
+    /// Adds a goal; the control plane's `lint` says which ones no subtask [serves](Subtask::serves).
+    pub fn goal(mut self, name: impl Into<String>, description: impl Into<String>) -> Self {
+        self.plan.goals.push(proto::Goal { name: name.into(), description: description.into() });
+        self
+    }
+
     /// Adds a subtask.
     pub fn subtask(mut self, subtask: Subtask) -> Self {
         self.problem = self.problem.or(subtask.problem);
@@ -192,6 +198,19 @@ impl Subtask {
             Ok(input) => self.subtask.input = input,
             Err(problem) => self.problem = self.problem.or(Some(problem)),
         }
+        self
+    }
+
+    /// What it delivers, as JSON Schema: expressions over its output are checked against it. Without one counts what
+    /// its agent declared.
+    pub fn output_schema(mut self, schema: &serde_json::Value) -> Self {
+        self.subtask.output_schema = schema.to_string();
+        self
+    }
+
+    /// A goal of the plan that it serves; may be said several times.
+    pub fn serves(mut self, goal: impl Into<String>) -> Self {
+        self.subtask.serves.push(goal.into());
         self
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::{Error, proto::AgentDeclaration};
 
 /// The longest name or capability, in bytes; from the contract.
@@ -56,6 +58,18 @@ impl Agent {
     /// An attempt that reports no progress for so long has timed out. Rounded up to milliseconds.
     pub fn progress_timeout(mut self, timeout: Duration) -> Self {
         self.declaration.progress_timeout_ms = millis(timeout);
+        self
+    }
+
+    /// What it takes, as JSON Schema. Plans that hand it something else are refused.
+    pub fn input_schema(mut self, schema: &Value) -> Self {
+        self.declaration.input_schema = schema.to_string();
+        self
+    }
+
+    /// What it delivers, as JSON Schema. Plans whose expressions use it otherwise are refused.
+    pub fn output_schema(mut self, schema: &Value) -> Self {
+        self.declaration.output_schema = schema.to_string();
         self
     }
 

@@ -1,15 +1,18 @@
 //! Drafts of all constructs, one within the other, and expressions, from bytes.
 
+use std::collections::BTreeMap;
+
 use arbitrary::{Arbitrary, Unstructured};
 use downbeat_core::{
     draft::{
         Approval, Approvers, Choice, Compensate, Does, Draft, Failures, Loop, Map, OnFailure, OnLimit,
         OnTimeout, Retry, RunIf, SignalGate, Then, Timer,
     },
-    expr::{self, Scope},
+    expr::{self, Scope, Type},
     limits,
     time::Time,
 };
+use serde_json::{Value, json};
 
 use super::{Name, Sketch, draft};
 use crate::fuzz::pick;
@@ -226,9 +229,31 @@ pub(super) fn expressions(data: &[u8]) {
     if checked.is_ok() {
         assert!(text.len() <= limits::EXPRESSION_BYTES);
     }
+    if let Ok(value) = serde_json::from_slice::<Value>(document) {
+        judged(&text, &scope, &value);
+    }
     for root in names {
         let named = expr::members(&text, root).unwrap_or_default();
         assert!(named.len() <= limits::EXPRESSION_TOKENS);
     }
     assert_eq!(expr::is_true(&text, &scope), expr::is_true(&text, &scope), "the same again");
+}
+
+/// What an expression gives is of the type that was inferred from those of its variables.
+fn judged(text: &str, scope: &Scope<'_>, document: &Value) {
+    let of = Type::from_schema(&json!({"const": document}).to_string());
+    assert_eq!(of.refuses("", document), None, "a constant is of its own type");
+    let outputs = Type::object([("a", of.clone()), ("b", Type::NULL)], Type::NONE);
+    let states = Type::object([("a", Type::words(["completed"]))], Type::NONE);
+    let variables = BTreeMap::from([
+        ("input", of),
+        ("outputs", outputs),
+        ("states", states),
+        ("iteration", Type::NUMBER),
+        ("name", Type::words(["x"])),
+    ]);
+    let inferred = expr::judge(text, &variables).of;
+    let Ok(list) = expr::list(text, scope) else { return };
+    let list = list.iter().map(|of| serde_json::from_str(of.get()).expect("elements are JSON")).collect();
+    assert_eq!(inferred.refuses("", &Value::Array(list)), None, "{text} over {document}");
 }

@@ -1,7 +1,7 @@
 //! Plans written down again, in the form of either face.
 
 use downbeat_core::{
-    draft::{Approval, Call, Choice, Compensate, Does, Draft, Failures, Loop, Map, SignalGate, Timer},
+    draft::{Approval, Call, Choice, Compensate, Does, Draft, Failures, Goal, Loop, Map, SignalGate, Timer},
     task::Priority,
 };
 use downbeat_proto::v1::{self as pb, planned_subtask};
@@ -23,6 +23,16 @@ pub(super) fn priority(priority: Priority) -> i32 {
         Priority::High => pb::Priority::High.into(),
         Priority::Critical => pb::Priority::Critical.into(),
     }
+}
+
+pub(super) fn goals_as_proto(goals: &[Goal]) -> Vec<pb::Goal> {
+    let goal = |goal: &Goal| pb::Goal { name: goal.name.clone(), description: goal.description.clone() };
+    goals.iter().map(goal).collect()
+}
+
+pub(super) fn goals_as_json(goals: &[Goal]) -> String {
+    let goal = |goal: &Goal| json!({"name": goal.name, "description": goal.description});
+    Value::Array(goals.iter().map(goal).collect()).to_string()
 }
 
 pub(super) fn as_proto(draft: &Draft) -> pb::PlannedSubtask {
@@ -53,6 +63,8 @@ pub(super) fn as_proto(draft: &Draft) -> pb::PlannedSubtask {
         }),
         fallback: draft.fallback.clone(),
         compensate: draft.compensate.as_ref().map(undo),
+        output_schema: draft.output_schema.as_ref().map(|schema| schema.get().to_owned()).unwrap_or_default(),
+        serves: draft.serves.clone(),
         does: does_as_proto(&draft.does),
     }
 }
@@ -130,10 +142,13 @@ pub(super) fn as_json(draft: &Draft) -> String {
     let members = json!({"key": draft.key, "agent": draft.agent, "capabilities": draft.capabilities,
         "depends_on": draft.depends_on, "sla_seconds": draft.sla_seconds, "max_attempts": draft.max_attempts,
         "priority": draft.priority, "run_if": draft.run_if, "when": draft.when, "on_failure": draft.on_failure,
-        "retry": draft.retry, "fallback": draft.fallback});
+        "retry": draft.retry, "fallback": draft.fallback, "serves": draft.serves});
     let mut more = Vec::new();
     if let Some(input) = &draft.input {
         more.push(("input", input.get().to_owned()));
+    }
+    if let Some(schema) = &draft.output_schema {
+        more.push(("output_schema", schema.get().to_owned()));
     }
     if let Some(undo) = &draft.compensate {
         let input = undo.input.iter().map(|input| ("input", input.get().to_owned())).collect();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use downbeat_core::session::AgentDeclaration;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::{HealthWord, Moment, Shown, WorkerStateWord};
@@ -47,6 +48,12 @@ pub(crate) struct Declared<'a> {
     sla_seconds: Option<f64>,
     /// An attempt silent for so long has timed out; null: never.
     progress_timeout_seconds: Option<f64>,
+    /// What it takes, as JSON Schema; null: anything.
+    #[schema(value_type = Option<Value>)]
+    input_schema: Option<&'a RawValue>,
+    /// What it delivers, as JSON Schema; null: anything.
+    #[schema(value_type = Option<Value>)]
+    output_schema: Option<&'a RawValue>,
 }
 
 impl<'a> Agents<'a> {
@@ -80,8 +87,14 @@ impl<'a> Declared<'a> {
             description: &declared.description,
             sla_seconds: declared.sla_ms.map(seconds),
             progress_timeout_seconds: declared.progress_timeout_ms.map(seconds),
+            input_schema: schema(&declared.input_schema),
+            output_schema: schema(&declared.output_schema),
         }
     }
+}
+
+fn schema(text: &str) -> Option<&RawValue> {
+    serde_json::from_str(text).ok()
 }
 
 /// Workers by session.

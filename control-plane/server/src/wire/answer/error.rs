@@ -12,8 +12,11 @@ use crate::view::Executed;
 #[schema(as = Error, example = json!({
     "error": {"code": "INVALID_REQUEST", "message": "task_id: must not be empty (and 1 more)"},
     "fields": [
-        {"field": "task_id", "issue": "must not be empty"},
-        {"field": "plan.subtasks[2].depends_on[0]", "issue": "no subtask of this plan has the key `tset`"},
+        {"field": "task_id", "issue": "must not be empty", "code": "FIELD",
+         "hint": "Write the field as `/openapi.json` and `/schemas/plan.json` describe it."},
+        {"field": "plan.subtasks[2].depends_on[0]", "issue": "no subtask of this plan has the key `tset`",
+         "code": "DEPENDENCY_UNKNOWN",
+         "hint": "Name the key of a subtask beside it, or of one that the group around it depends on."},
     ],
 }))]
 pub(crate) struct ErrorBody<'a> {
@@ -37,11 +40,15 @@ pub(crate) struct ErrorSummary<'a> {
 pub(crate) struct Problem {
     field: String,
     issue: String,
+    /// The kind of problem: stable, UPPER_SNAKE_CASE.
+    code: &'static str,
+    /// What to do about it.
+    hint: &'static str,
 }
 
 impl From<Violation> for Problem {
-    fn from(Violation { field, issue }: Violation) -> Problem {
-        Problem { field, issue }
+    fn from(Violation { code, field, issue }: Violation) -> Problem {
+        Problem { field, issue, code: code.word(), hint: code.hint() }
     }
 }
 

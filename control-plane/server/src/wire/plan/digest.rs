@@ -2,10 +2,11 @@
 
 use blake3::Hasher;
 use downbeat_core::draft::{
-    Approval, Approvers, Call, Choice, Does, Draft, Failures, Loop, Map, Retry, RunIf, SignalGate, Timer,
+    Approval, Approvers, Call, Choice, Does, Draft, Failures, Goal, Loop, Map, Retry, RunIf, SignalGate,
+    Timer,
 };
 
-use super::{Entry, Undo};
+use super::{Entry, Undo, Written};
 use crate::wire::{json::Document, words::Word};
 
 /// Changes whenever the encoding of [`more`] does: a digest is compared with stored ones.
@@ -53,6 +54,19 @@ impl Encoding {
         self.bytes(document.map_or(&[0; 32], |document| &document.digest));
     }
 
+    /// A plan: without goals as it was before there were any.
+    pub(crate) fn plan(&mut self, plan: &Written) {
+        self.entries(&plan.subtasks);
+        if !plan.goals.is_empty() {
+            self.text("goals");
+            self.count(&plan.goals);
+            for Goal { name, description } in &plan.goals {
+                self.text(name);
+                self.text(description);
+            }
+        }
+    }
+
     /// Subtasks, with how many they are.
     pub(crate) fn entries(&mut self, entries: &[Entry]) {
         self.count(entries);
@@ -91,9 +105,9 @@ impl Encoding {
 
 /// What says more than agent, input and dependencies, each part by its name. Of a subtask that says nothing more it is
 /// empty, so that it is what it was before there was more to say.
-fn more(Entry { draft, undo, does, .. }: &Entry) -> Encoding {
+fn more(Entry { draft, output_schema, undo, does, .. }: &Entry) -> Encoding {
     let mut more = Encoding::new(MORE_CONTEXT);
-    let Draft { retry, fallback, run_if, when, on_failure, .. } = draft;
+    let Draft { retry, fallback, run_if, when, on_failure, serves, .. } = draft;
     if *run_if != RunIf::default() {
         more.text("run_if");
         more.word(*run_if);
@@ -115,6 +129,14 @@ fn more(Entry { draft, undo, does, .. }: &Entry) -> Encoding {
     if !fallback.is_empty() {
         more.text("fallback");
         more.texts(fallback);
+    }
+    if output_schema.is_some() {
+        more.text("output_schema");
+        more.document(output_schema.as_ref());
+    }
+    if !serves.is_empty() {
+        more.text("serves");
+        more.texts(serves);
     }
     if let Some(Undo { draft, input }) = undo {
         more.text("compensate");

@@ -2,15 +2,15 @@
 
 use downbeat_core::{
     draft::{
-        Approval, Approvers, Call, Choice, Compensate, Does, Draft, Failures, Loop, Map, OnLimit, OnTimeout,
-        Retry, RunIf, SignalGate, Then, Timer,
+        Approval, Approvers, Call, Choice, Compensate, Does, Draft, Failures, Goal, Loop, Map, OnLimit,
+        OnTimeout, Retry, RunIf, SignalGate, Then, Timer,
     },
     limits,
     time::Time,
 };
 use serde_json::value::RawValue;
 
-use super::{DOES, Entry, Reader, UNREAD, Undo, default_options, expression};
+use super::{DOES, Entry, Reader, UNREAD, Undo, Written, default_options, expression};
 use crate::wire::{
     fields::{self, Fields},
     json,
@@ -19,12 +19,15 @@ use crate::wire::{
 };
 
 /// The fields of each part; whatever else comes is refused.
-pub(crate) const DOCUMENT: &[&str] = &["subtasks"];
+pub(crate) const DOCUMENT: &[&str] = &["goals", "subtasks"];
+pub(crate) const GOAL: &[&str] = &["name", "description"];
 pub(crate) const SUBTASK: &[&str] = &[
     "key",
     "agent",
     "capabilities",
     "input",
+    "output_schema",
+    "serves",
     "depends_on",
     "sla_seconds",
     "max_attempts",
@@ -52,7 +55,7 @@ pub(crate) const OPTION: &[&str] = &["name", "then"];
 pub(crate) const SIGNAL: &[&str] = &["name", "matches", "timeout_seconds"];
 pub(crate) const TIMER: &[&str] = &["seconds", "until"];
 pub(crate) const WORKFLOW: &[&str] = &["name", "version", "parameters_from"];
-pub(crate) const GROUP: &[&str] = DOCUMENT;
+pub(crate) const GROUP: &[&str] = &["subtasks"];
 pub(crate) const MAP: &[&str] = &["over", "max_parallel", "failures", "subtasks"];
 pub(crate) const TOLERATE: &[&str] = &["tolerate"];
 pub(crate) const LOOP: &[&str] = &["until", "max_iterations", "on_limit", "subtasks"];
@@ -63,9 +66,18 @@ const FAIL_FAST: &str = "fail_fast";
 const CONTINUE: &str = "continue";
 
 /// A document that stands in the field `plan` of a request.
-pub(crate) fn read(raw: &RawValue, reader: &mut Reader<'_>) -> Vec<Entry> {
+pub(crate) fn read(raw: &RawValue, reader: &mut Reader<'_>) -> Written {
     let fields = Fields::read("plan", raw, DOCUMENT, reader.problems);
-    subtasks(&fields, reader)
+    let goals =
+        fields.list("goals", limits::GOALS, "goals (GOALS)", reader.problems).unwrap_or_default().into_iter();
+    let goal = |(path, raw): (String, &RawValue)| {
+        let fields = Fields::read(&path, raw, GOAL, reader.problems);
+        Goal {
+            name: fields.text("name", reader.problems),
+            description: fields.text("description", reader.problems),
+        }
+    };
+    Written { goals: goals.map(goal).collect(), subtasks: subtasks(&fields, reader) }
 }
 
 fn subtasks(fields: &Fields<'_>, reader: &mut Reader<'_>) -> Vec<Entry> {
@@ -92,6 +104,7 @@ fn entry(path: &str, raw: &RawValue, reader: &mut Reader<'_>) -> Entry {
         key: fields.text("key", problems),
         agent: fields.text("agent", problems),
         capabilities: fields.texts("capabilities", limits::CAPABILITIES, TAGS, problems),
+        serves: fields.texts("serves", limits::GOALS, "goals (GOALS)", problems),
         depends_on: fields.texts(keys.0, keys.1, keys.2, problems),
         sla_seconds: fields.number("sla_seconds", 1..=limits::SLA_SECONDS.into(), " (SLA_SECONDS)", problems),
         max_attempts: fields.number("max_attempts", 1..=limits::ATTEMPTS.into(), " (ATTEMPTS)", problems),
@@ -103,9 +116,11 @@ fn entry(path: &str, raw: &RawValue, reader: &mut Reader<'_>) -> Entry {
         on_failure: fields.choice("on_failure", problems),
         ..Draft::default()
     };
-    let input = fields.raw("input").and_then(|raw| json::document(&fields.at("input"), raw, problems));
+    let mut document =
+        |name| fields.raw(name).and_then(|raw| json::document(&fields.at(name), raw, &mut *problems));
+    let (input, output_schema) = (document("input"), document("output_schema"));
     let undo = fields.raw("compensate").map(|raw| undo(&fields.at("compensate"), raw, problems));
-    Entry { draft, input, undo, does: does(&fields, reader) }
+    Entry { draft, input, output_schema, undo, does: does(&fields, reader) }
 }
 
 fn retry(path: &str, raw: &RawValue, problems: &mut Problems) -> Retry {

@@ -3,8 +3,9 @@
 //! `schema` describes the JSON form, whose fields are these:
 //!
 //! ```json
-//! {"subtasks": [
+//! {"goals": [{"name": "printed", "description": "It is in the shops."}], "subtasks": [
 //!   {"key": "draft", "agent": "writer", "capabilities": ["prose"], "input": {"tone": "dry"}, "depends_on": [],
+//!    "serves": ["printed"], "output_schema": {"type": "object"},
 //!    "sla_seconds": 900, "max_attempts": 3, "priority": "high",
 //!    "retry": {"backoff_seconds": 5, "max_backoff_seconds": 60, "non_retryable": ["NO_SUCH_FILE"]},
 //!    "fallback": ["editor"], "compensate": {"agent": "eraser", "capabilities": [], "input": null}},
@@ -38,7 +39,7 @@ pub mod schema;
 
 use downbeat_core::{
     check::{self, Violation},
-    draft::{Approval, Call, Choice, Compensate, Does, Draft, Loop, Map, SignalGate, Then, Timer},
+    draft::{Approval, Call, Choice, Compensate, Does, Draft, Goal, Loop, Map, SignalGate, Then, Timer},
     limits,
 };
 
@@ -51,12 +52,20 @@ pub(crate) const CHILDREN: &str = "children";
 /// What a subtask does without a worker, as the document says it.
 pub(crate) const DOES: [&str; 7] = ["approval", "signal", "timer", "workflow", "group", "map", "loop"];
 
+/// A plan as it was read.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    pub(crate) goals: Vec<Goal>,
+    pub(crate) subtasks: Vec<Entry>,
+}
+
 /// One subtask as it was read.
 #[derive(Debug, Default)]
 pub(crate) struct Entry {
-    /// Without its input, what undoes it, and what it does.
+    /// Without its documents, what undoes it, and what it does.
     pub(crate) draft: Draft,
     pub(crate) input: Option<Document>,
+    pub(crate) output_schema: Option<Document>,
     pub(crate) undo: Option<Undo>,
     pub(crate) does: Does<Vec<Entry>>,
 }
@@ -114,6 +123,16 @@ impl<'p> Reader<'p> {
     }
 }
 
+/// The drafts of a client's own plan with its goals, and everything else that is wrong with it.
+pub(crate) fn finish_plan(plan: Written, problems: &mut Problems) -> (Vec<Goal>, Vec<Draft>) {
+    let drafts = finish(PLAN, plan.subtasks, problems);
+    problems.merge(check::check_goals(&plan.goals, &drafts).err().unwrap_or_default());
+    for (i, _) in plan.goals.iter().enumerate().filter(|(_, goal)| goal.description.contains('\0')) {
+        problems.add(format!("plan.goals[{i}].description"), "must not hold \\u0000");
+    }
+    (plan.goals, drafts)
+}
+
 /// The drafts of what was read at `root`, and everything else that is wrong with them.
 pub(crate) fn finish(root: &'static str, entries: Vec<Entry>, problems: &mut Problems) -> Vec<Draft> {
     let drafts: Vec<Draft> = entries.into_iter().map(draft).collect();
@@ -143,7 +162,13 @@ fn draft(entry: Entry) -> Draft {
     };
     let text = |document: Option<Document>| document.map(|document| document.text);
     let undo = |undo: Undo| Compensate { input: text(undo.input), ..undo.draft };
-    Draft { input: text(entry.input), compensate: entry.undo.map(undo), does, ..entry.draft }
+    Draft {
+        input: text(entry.input),
+        output_schema: text(entry.output_schema),
+        compensate: entry.undo.map(undo),
+        does,
+        ..entry.draft
+    }
 }
 
 /// What a plan's texts may not hold, since databases and people could not read it.

@@ -2,16 +2,23 @@
 
 use downbeat_core::{
     draft::{
-        Approval, Approvers, Call, Choice, Compensate, Does, Draft, Failures, Loop, Map, OnLimit, OnTimeout,
-        Retry, RunIf, SignalGate, Then, Timer,
+        Approval, Approvers, Call, Choice, Compensate, Does, Draft, Failures, Goal, Loop, Map, OnLimit,
+        OnTimeout, Retry, RunIf, SignalGate, Then, Timer,
     },
     limits,
     time::Time,
 };
 use downbeat_proto::v1::{self as pb, planned_subtask};
 
-use super::{Entry, Reader, UNREAD, Undo, default_options, expression};
+use super::{Entry, PLAN, Reader, UNREAD, Undo, Written, default_options, expression};
 use crate::wire::{check, request::document, times};
+
+/// A client's own plan.
+pub(crate) fn plan(plan: pb::Plan, reader: &mut Reader<'_>) -> Written {
+    let goal = |goal: pb::Goal| Goal { name: goal.name, description: goal.description };
+    let goals = plan.goals.into_iter().map(goal).collect();
+    Written { goals, subtasks: read(PLAN, plan.subtasks, reader) }
+}
 
 /// What stands at `path`.
 pub(crate) fn read(path: &str, subtasks: Vec<pb::PlannedSubtask>, reader: &mut Reader<'_>) -> Vec<Entry> {
@@ -33,6 +40,7 @@ fn entry(path: &str, sub: pb::PlannedSubtask, reader: &mut Reader<'_>) -> Entry 
         key: sub.key,
         agent: sub.agent,
         capabilities: sub.capabilities,
+        serves: sub.serves,
         depends_on: sub.depends_on,
         sla_seconds,
         max_attempts: max_attempts.and_then(|attempts| u16::try_from(attempts).ok()),
@@ -45,11 +53,12 @@ fn entry(path: &str, sub: pb::PlannedSubtask, reader: &mut Reader<'_>) -> Entry 
         ..Draft::default()
     };
     let input = document(&at("input"), &sub.input, problems);
+    let output_schema = document(&at("output_schema"), sub.output_schema.as_bytes(), problems);
     let undo = sub.compensate.map(|undo| Undo {
         input: document(&at("compensate.input"), &undo.input, problems),
         draft: Compensate { agent: undo.agent, capabilities: undo.capabilities, input: None },
     });
-    Entry { draft, input, undo, does: does(path, sub.does, reader) }
+    Entry { draft, input, output_schema, undo, does: does(path, sub.does, reader) }
 }
 
 fn retry(path: &str, sent: pb::Retry, reader: &mut Reader<'_>) -> Retry {

@@ -26,8 +26,23 @@ pub(crate) static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| document().to_str
      "approval": {"message": "Ship it?", "approvers": [{"roles": ["lead"]}], "timeout_seconds": 3600}},
 ]}))]
 pub struct PlanBody {
+    /// What it is to reach. Each has to be served by a subtask; whether it is, only `POST /plans/lint` says.
+    #[schema(max_items = 100)]
+    pub goals: Option<Vec<GoalBody>>,
     #[schema(min_items = 1, max_items = 10000, no_recursion)]
     pub subtasks: Vec<SubtaskBody>,
+}
+
+/// What a plan is to reach.
+#[derive(Debug, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Goal)]
+pub struct GoalBody {
+    #[schema(max_length = 100, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    pub name: String,
+    /// For people.
+    #[schema(max_length = 4096)]
+    pub description: Option<String>,
 }
 
 /// One subtask of a plan. A worker does it, and then it names an agent, capabilities, or both; or it does one of
@@ -45,6 +60,12 @@ pub struct SubtaskBody {
     pub capabilities: Option<Vec<String>>,
     /// Any JSON.
     pub input: Option<Value>,
+    /// What it delivers, as JSON Schema: expressions over its output are checked against it. Absent: what its agent
+    /// declared.
+    pub output_schema: Option<Value>,
+    /// Goals of the plan, by name.
+    #[schema(max_items = 100)]
+    pub serves: Option<Vec<String>>,
     /// Keys.
     pub depends_on: Option<Vec<String>>,
     /// Start to close; absent: the agent's own.
@@ -340,6 +361,7 @@ mod tests {
         let schema = schema();
         for (part, fields) in [
             ("Plan", read::DOCUMENT),
+            ("Goal", read::GOAL),
             ("PlannedSubtask", read::SUBTASK),
             ("Retry", read::RETRY),
             ("Compensation", read::COMPENSATE),

@@ -1,11 +1,15 @@
 //! Plans of every kind, and what is asked of them while they run: read the same on both faces.
 
+use downbeat_core::draft::Goal;
+
 use super::*;
 
 /// A plan with one of everything, nested.
 fn of_every_kind() -> Value {
-    json!({"task_id": "t", "plan": {"subtasks": [
-        {"key": "draft", "agent": "writer", "fallback": ["editor"],
+    let risk = json!({"type": "object", "properties": {"risk": {"type": "number"}}});
+    let printed = json!({"name": "printed", "description": "It is in the shops."});
+    json!({"task_id": "t", "plan": {"goals": [printed], "subtasks": [
+        {"key": "draft", "agent": "writer", "fallback": ["editor"], "serves": ["printed"], "output_schema": risk,
          "retry": {"backoff_seconds": 5, "max_backoff_seconds": 60, "non_retryable": ["NO_FILE"]},
          "compensate": {"agent": "eraser", "capabilities": ["rm"], "input": {"all": true}}},
         {"key": "ok", "depends_on": ["draft"], "run_if": "all_done", "when": "outputs.draft.risk > 3",
@@ -37,10 +41,14 @@ fn everything_a_plan_can_hold_is_read_the_same_on_both_faces() {
     let (rest, grpc) = (rest(&body.to_string()).expect("accepted"), grpc(&body).expect("accepted"));
     assert_eq!(rest.digest, grpc.digest);
     assert_eq!(format!("{:?}", rest.plan), format!("{:?}", grpc.plan));
+    let printed = Goal { name: "printed".into(), description: "It is in the shops.".into() };
+    assert_eq!((&rest.goals, &grpc.goals), (&vec![printed.clone()], &vec![printed]));
     let plan = rest.plan.expect("a plan");
     let told = |drafts: &[Draft]| format!("{drafts:?}");
     for part in [
         r#"fallback: ["editor"]"#,
+        r#"output_schema: Some(RawValue({"properties":{"risk":{"type":"number"}},"type":"object"}))"#,
+        r#"serves: ["printed"]"#,
         r#"Retry { backoff_seconds: Some(5), max_backoff_seconds: Some(60), non_retryable: ["NO_FILE"] }"#,
         r#"Compensate { agent: "eraser", capabilities: ["rm"], input: Some(RawValue({"all":true})) }"#,
         r#"run_if: AllDone, when: Some("outputs.draft.risk > 3"), on_failure: Some(Fail)"#,
@@ -99,6 +107,10 @@ fn every_part_of_a_plan_matters_to_its_digest() {
         ("/plan/subtasks/0/retry/max_backoff_seconds".to_owned(), json!(61)),
         ("/plan/subtasks/0/retry/non_retryable".to_owned(), json!([])),
         ("/plan/subtasks/0/fallback".to_owned(), json!(["other"])),
+        ("/plan/subtasks/0/serves".to_owned(), json!([])),
+        ("/plan/subtasks/0/output_schema".to_owned(), json!({})),
+        ("/plan/goals/0/description".to_owned(), json!("")),
+        ("/plan/goals/1".to_owned(), json!({"name": "read"})),
         ("/plan/subtasks/0/compensate/agent".to_owned(), json!("other")),
         ("/plan/subtasks/0/compensate/capabilities".to_owned(), json!([])),
         ("/plan/subtasks/0/compensate/input".to_owned(), json!({"all": false})),
@@ -133,7 +145,11 @@ fn every_part_of_a_plan_matters_to_its_digest() {
         let mut other = body.clone();
         let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
         match other.pointer_mut(parent).expect("a parent") {
-            Value::Array(list) => list[name.parse::<usize>().expect("a place")] = value.clone(),
+            Value::Array(list) => {
+                let place = name.parse::<usize>().expect("a place");
+                list.resize(list.len().max(place + 1), Value::Null);
+                list[place] = value.clone();
+            }
             parent => parent[name] = value.clone(),
         }
         let digest = digest(&other);
@@ -152,8 +168,8 @@ fn where_a_part_stands_matters_to_the_digest() {
     let (b, c) = (json!({"key": "b", "agent": "x"}), json!({"key": "c", "agent": "x"}));
     let inside = json!([{"key": "a", "group": {"subtasks": [b, c]}}]);
     let beside = json!([{"key": "a", "group": {"subtasks": [b]}}, c]);
-    let looped = json!({"key": "a", "loop": {"until": "true", "max_iterations": 1, "subtasks": [b]}});
-    let mapped = json!({"key": "a", "map": {"over": "true", "max_parallel": 1, "subtasks": [b]}});
+    let looped = json!({"key": "a", "loop": {"until": "input", "max_iterations": 1, "subtasks": [b]}});
+    let mapped = json!({"key": "a", "map": {"over": "input", "max_parallel": 1, "subtasks": [b]}});
     let of_group = json!([{"key": "a", "when": "true", "group": {"subtasks": [b]}}]);
     let of_part = json!([{"key": "a", "group": {"subtasks": [{"key": "b", "agent": "x", "when": "true"}]}}]);
     let all = [inside, beside, json!([looped]), json!([mapped]), of_group, of_part].map(digest);
@@ -333,7 +349,7 @@ fn what_only_the_proto_of_a_plan_can_get_wrong() {
         pb::PlannedSubtask { run_if: 7, ..named("b", timer(Some(pb::timer::At::UntilMs(i64::MAX)))) },
         named("c", Some(Does::Approval(approval))),
     ];
-    let plan = Some(pb::Plan { subtasks });
+    let plan = Some(pb::Plan { subtasks, goals: Vec::new() });
     let request = pb::SubmitTaskRequest { task_id: "t".into(), plan, ..Default::default() };
     refused(
         request::submission(TENANT, request),

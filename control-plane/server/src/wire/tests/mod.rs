@@ -21,7 +21,9 @@ fn rest(body: &str) -> Result<Submission, Failure> {
 
 /// The same request as a proto message.
 fn grpc(body: &Value) -> Result<Submission, Failure> {
-    let plan = body.get("plan").map(|plan| pb::Plan { subtasks: subtasks(plan) });
+    let goal = |goal: &Value| pb::Goal { name: text(&goal["name"]), description: text(&goal["description"]) };
+    let plan =
+        body.get("plan").map(|plan| pb::Plan { subtasks: subtasks(plan), goals: list(&plan["goals"], goal) });
     request::submission(
         TENANT,
         pb::SubmitTaskRequest {
@@ -65,6 +67,8 @@ fn subtask(sub: &Value) -> pb::PlannedSubtask {
             capabilities: texts(&undo["capabilities"]),
             input: document(&undo["input"]),
         }),
+        output_schema: sub.get("output_schema").map(Value::to_string).unwrap_or_default(),
+        serves: texts(&sub["serves"]),
         does: does(sub),
     }
 }
@@ -344,16 +348,18 @@ fn what_only_json_can_get_wrong() {
                     "titel",
                     "unknown field; known are: task_id, title, description, priority, metadata, plan, deadline",
                 ),
-                ("plan.subtask", "unknown field; known are: subtasks"),
+                ("plan.subtask", "unknown field; known are: goals, subtasks"),
                 (
                     "plan.subtasks[0].foo",
-                    "unknown field; known are: key, agent, capabilities, input, depends_on, sla_seconds, max_attempts, \
+                    "unknown field; known are: key, agent, capabilities, input, output_schema, serves, depends_on, \
+                     sla_seconds, max_attempts, \
                      retry, fallback, priority, run_if, when, on_failure, compensate, approval, signal, timer, workflow, group, map, \
                      loop",
                 ),
                 (
                     "plan.subtasks[0].bar",
-                    "unknown field; known are: key, agent, capabilities, input, depends_on, sla_seconds, max_attempts, \
+                    "unknown field; known are: key, agent, capabilities, input, output_schema, serves, depends_on, \
+                     sla_seconds, max_attempts, \
                      retry, fallback, priority, run_if, when, on_failure, compensate, approval, signal, timer, workflow, group, map, \
                      loop",
                 ),
@@ -412,7 +418,7 @@ fn what_only_proto_can_get_wrong() {
     let good = pb::SubmitTaskRequest { task_id: "t".into(), title: "x".into(), ..Default::default() };
     let sub = pb::PlannedSubtask { key: "a".into(), agent: "x".into(), priority: 9, ..Default::default() };
     let bad_input = pb::PlannedSubtask { input: "{".into(), ..sub.clone() };
-    let plan = Some(pb::Plan { subtasks: vec![sub, bad_input] });
+    let plan = Some(pb::Plan { subtasks: vec![sub, bad_input], goals: Vec::new() });
     let rows: Vec<(pb::SubmitTaskRequest, &[(&str, &str)])> = vec![
         (
             pb::SubmitTaskRequest { priority: 7, deadline_ms: -1, ..good.clone() },

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use super::{
     check,
     json::Document,
-    plan::{self, Entry, Reader, digest::Encoding},
+    plan::{self, Reader, Written, digest::Encoding},
     problems::Problems,
 };
 use crate::{
@@ -133,8 +133,8 @@ fn judge(definition: &Definition, problems: &mut Problems) {
     let names = Names { parameters: &values, secrets: &definition.secrets };
     let filled = template::fill(PLAN, &definition.plan, &names, problems);
     let mut found = Problems::default();
-    let entries = read_plan(&filled.text, &mut found);
-    plan::finish(plan::PLAN, entries, &mut found);
+    let written = read_plan(&filled.text, &mut found);
+    plan::finish_plan(written, &mut found);
     let Err(Failure::Invalid(found)) = found.finish(()) else { return };
     let sampled = |name: &str| schema.properties.get(name).is_some_and(|property| property.default.is_none());
     let samples: BTreeSet<&str> =
@@ -143,13 +143,13 @@ fn judge(definition: &Definition, problems: &mut Problems) {
         .merge(found.into_iter().filter(|violation| !samples.contains(violation.field.as_str())).collect());
 }
 
-/// A filled plan's entries.
-fn read_plan(text: &str, problems: &mut Problems) -> Vec<Entry> {
+/// A filled plan.
+fn read_plan(text: &str, problems: &mut Problems) -> Written {
     match serde_json::from_str::<&RawValue>(text) {
         Ok(raw) => plan::json::read(raw, &mut Reader::new(plan::PLAN, problems)),
         Err(error) => {
             problems.add(PLAN, format!("cannot be read: {error}"));
-            Vec::new()
+            Written::default()
         }
     }
 }

@@ -40,6 +40,21 @@ fn a_whole_task_is_read() {
 }
 
 #[test]
+fn goals_and_what_serves_them_are_read() {
+    let document = json!({
+        "goals": [{"name": "printed", "description": "It is in the shops."}, {"name": "read"}],
+        "subtasks": [{"key": "a", "agent": "x", "serves": ["printed"], "output_schema": {"type": "string"}}],
+    });
+    let plan = Plan::from_document(&document).unwrap().into_message().unwrap();
+    let names: Vec<(&str, &str)> = plan.goals.iter().map(|goal| (&*goal.name, &*goal.description)).collect();
+    assert_eq!(names, [("printed", "It is in the shops."), ("read", "")]);
+    assert_eq!(plan.subtasks[0].serves, ["printed"]);
+    assert_eq!(plan.subtasks[0].output_schema, r#"{"type":"string"}"#);
+    let wrong = subtask(json!({"key": "a", "agent": "x", "output_schema": "string"}));
+    assert_eq!(wrong.unwrap_err(), ["s[0].output_schema: expected a JSON Schema, got the text \"string\""]);
+}
+
+#[test]
 fn conditions_are_read() {
     let read = subtask(json!({
         "key": "a", "agent": "x", "run_if": "any_failed", "when": "input.n > 1", "on_failure": "fail",
