@@ -2,11 +2,13 @@
 
 use std::{
     fs,
+    io::{Read, Write},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::house::{Answer, Dev, Process, wait_for, without_settings};
 
@@ -63,13 +65,62 @@ impl Example {
 fn each_is_run_here() {
     let here = include_str!("examples.rs");
     for folder in ["", "workflows/"] {
-        for file in fs::read_dir(root().join("examples").join(folder)).unwrap() {
-            let name = file.unwrap().file_name().into_string().unwrap();
-            if let Some(name) = name.strip_suffix(".yaml") {
-                assert!(here.contains(&format!("example(\"{folder}{name}\")")), "{folder}{name} is not run");
-            }
+        for name in names(folder) {
+            let name = name.trim_end_matches(".yaml");
+            assert!(here.contains(&format!("example(\"{folder}{name}\")")), "{folder}{name} is not run");
         }
     }
+}
+
+fn names(folder: &str) -> Vec<String> {
+    let files = fs::read_dir(root().join("examples").join(folder)).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(".yaml")).collect()
+}
+
+/// The body of an answer, which is there.
+fn get(http: &str, path: &str) -> Value {
+    let mut stream = TcpStream::connect(http.strip_prefix("http://").unwrap()).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    serde_json::from_str(body).unwrap()
+}
+
+#[test]
+fn each_is_as_the_served_schema_says_and_linted_without_a_finding() {
+    let dev = Dev::new("schema");
+    let schema = jsonschema::validator_for(&get(&dev.http, "/schemas/plan.json")).unwrap();
+    let problems = |plan: &Value| schema.iter_errors(plan).map(|e| e.to_string()).collect::<Vec<String>>();
+    for name in names("") {
+        let text = fs::read_to_string(root().join("examples").join(&name)).unwrap();
+        let task: Value = serde_saphyr::from_str(&text).unwrap();
+        assert_eq!(problems(&task["plan"]), Vec::<String>::new(), "{name}");
+        let found = dev.run(&["lint", &root().join("examples").join(&name).display().to_string(), "--json"]);
+        let found = found.ok().json();
+        assert_eq!(found["errors"], json!([]), "{name}");
+        // Nobody is connected here.
+        let unknown = |issue: &Value| issue["code"] == "AGENT_UNKNOWN";
+        assert!(found["warnings"].as_array().unwrap().iter().all(unknown), "{name}: {found}");
+    }
+    for wrong in [
+        json!({"subtasks": []}),
+        json!({"subtasks": [{"key": "a", "agnet": "x"}]}),
+        json!({"subtasks": [{"key": "a b", "agent": "x"}]}),
+        json!({"goals": ["a"], "subtasks": [{"key": "a", "agent": "x"}]}),
+        json!({"subtasks": [{"key": "a", "loop": {"until": "true", "subtasks": []}}]}),
+    ] {
+        assert!(!problems(&wrong).is_empty(), "{wrong}");
+    }
+}
+
+#[test]
+fn goals() {
+    let mut example = example("goals");
+    example.next().ok().says("nothing is wrong with this plan");
+    example.next().ok().says("publish completed");
 }
 
 #[test]
