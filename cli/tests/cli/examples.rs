@@ -242,3 +242,28 @@ fn map_reduce() {
     example.next().ok().says("map 4/4");
     example.next().ok().says("\"total\": 4");
 }
+
+#[test]
+fn workflow() {
+    let mut example = example("workflow");
+    example.next().ok().says("version 1 of coordinator is stored");
+    example.next().ok().says("decide completed");
+    example.next().ok().says("we stay");
+    example.next().ok().says("the subtask decide::workflow-1::1 of the task workflow-1");
+    let inner = example.dev.task("decide::workflow-1::1::1");
+    assert_eq!(inner["metadata"]["context"]["params"]["goal"], "the coast");
+    assert_eq!(inner["inside"]["task_id"], "workflow-1");
+}
+
+#[test]
+fn hierarchical_coordinators() {
+    let mut example = example("workflows/hierarchical-coordinators");
+    example.next().ok();
+    example.next().ok().says("map 2/2");
+    example.next().ok().says("both halves");
+    let all = example.next().ok();
+    assert_eq!(all.stdout.matches("hierarchical-coordinators").count(), 3, "{}", all.stdout);
+    let team = example.subtask("hc-1", 4);
+    let inner = example.dev.task(team["inner_task_id"].as_str().unwrap());
+    assert_eq!((&inner["inside"]["depth"], &inner["status"]), (&1.into(), &"completed".into()));
+}

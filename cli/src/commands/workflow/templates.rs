@@ -21,6 +21,7 @@ macro_rules! templates {
 const ALL: &[Template] = templates!(
     "coordinator"
     "generate-approve-execute"
+    "hierarchical-coordinators"
     "map-reduce"
     "plan-execute-review"
     "think-act-observe"
