@@ -20,8 +20,6 @@ fn of_every_kind() -> Value {
         {"key": "deployed", "signal": {"name": "deployed", "matches": "signal.env == 'prod'", "timeout_seconds": 60}},
         {"key": "rest", "timer": {"seconds": 30}},
         {"key": "year", "timer": {"until": "2027-01-01T00:00:00Z"}},
-        {"key": "release", "depends_on": ["draft"], "input": {"env": "prod"}, "max_attempts": 2, "sla_seconds": 60,
-         "workflow": {"name": "release", "version": 3, "parameters_from": "{'of': outputs.draft.id}"}},
         {"key": "both", "depends_on": ["draft"], "group": {"subtasks": [
             {"key": "left", "agent": "a", "depends_on": ["draft"]},
             {"key": "each", "depends_on": ["left"],
@@ -32,6 +30,8 @@ fn of_every_kind() -> Value {
                 }},
              ]}},
         ]}},
+        {"key": "release", "depends_on": ["draft"], "input": {"env": "prod"}, "max_attempts": 2, "sla_seconds": 60,
+         "workflow": {"name": "release", "version": 3, "parameters_from": "{'of': outputs.draft.id}"}},
     ]}})
 }
 
@@ -129,6 +129,9 @@ fn every_part_of_a_plan_matters_to_its_digest() {
         ("/plan/subtasks/2/signal/timeout_seconds".to_owned(), json!(null)),
         ("/plan/subtasks/3/timer".to_owned(), json!({"seconds": 31})),
         ("/plan/subtasks/4/timer/until".to_owned(), json!("2027-01-01T00:00:01Z")),
+        ("/plan/subtasks/6/workflow/name".to_owned(), json!("other")),
+        ("/plan/subtasks/6/workflow/version".to_owned(), json!(null)),
+        ("/plan/subtasks/6/workflow/parameters_from".to_owned(), json!("outputs.draft")),
         (format!("{inner}/0/depends_on"), json!([])),
         (format!("{inner}/1/map/over"), json!("outputs.left")),
         (format!("{inner}/1/map/max_parallel"), json!(null)),
