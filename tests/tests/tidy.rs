@@ -19,7 +19,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// All that the core may use from elsewhere: no async, no clock, no randomness, no IO.
-const CORE_DEPENDENCIES: &[&str] = &["blake3", "bytes", "cel", "serde", "serde_json", "thiserror"];
+const CORE_DEPENDENCIES: &[&str] =
+    &["blake3", "bytes", "cel", "croner", "jiff", "serde", "serde_json", "thiserror"];
 
 /// Where one looks for a second idea in a room.
 const FILE_LINES_MAX: usize = 650;

@@ -42,6 +42,10 @@ number! {
     /// One running control plane process.
     ReplicaNo(i64)
 }
+number! {
+    /// A schedule. Clients know it by its name; one that is created again under the name of a deleted one is another.
+    ScheduleNo(i64)
+}
 
 impl TenantNo {
     /// The tenant every call belongs to until identities exist.

@@ -35,6 +35,7 @@ pub mod reject;
 mod rerun;
 mod review;
 pub mod rows;
+pub mod schedule;
 pub mod session;
 mod snapshot;
 mod submit;

@@ -94,3 +94,21 @@ pub const SNAPSHOTS: usize = 100;
 pub const GOALS: usize = 100;
 /// A JSON Schema of an output or an input, in bytes: read at every look at a plan that uses it.
 pub const SCHEMA_BYTES: usize = 32 * 1024;
+/// The task that one schedule starts, in bytes of JSON: it is read again for each firing.
+pub const SCHEDULED_BYTES: usize = 256 * 1024;
+/// A cron expression, in bytes.
+pub const CRON_BYTES: usize = 200;
+/// Between two due times of an interval, in seconds: 366 days.
+pub const EVERY_SECONDS: u32 = 366 * 24 * 3600;
+/// The shortest catch-up window, in seconds: a database that is away for a moment makes nothing missed.
+pub const CATCH_UP_SECONDS_MIN: u32 = 10;
+/// The longest catch-up window, in seconds: 7 days.
+pub const CATCH_UP_SECONDS: u32 = 7 * 24 * 3600;
+/// Firings that are kept of one schedule: the newest.
+pub const FIRINGS: usize = 50;
+/// Due times that one request fills in.
+pub const BACKFILL: usize = 100;
+/// Due times that one request looks ahead.
+pub const PREVIEW: u32 = 100;
+/// The caller's own name for a trigger or a backfill, in bytes: it becomes part of the ids of tasks.
+pub const TRIGGER_ID_BYTES: usize = 60;

@@ -30,6 +30,7 @@ mod properties;
 mod reading;
 mod rejects;
 mod review;
+mod schedule;
 mod session;
 mod submit;
 mod types;
