@@ -231,6 +231,27 @@ CREATE TABLE public.routes (
     digest bytea NOT NULL
 );
 
+CREATE TABLE public.schedules (
+    no bigint NOT NULL,
+    version bigint NOT NULL,
+    wake_at bigint,
+    tenant integer NOT NULL,
+    name text NOT NULL COLLATE pg_catalog."C",
+    spec bytea NOT NULL,
+    state bytea NOT NULL,
+    starts bytea NOT NULL
+)
+WITH (fillfactor='80', autovacuum_vacuum_threshold='200', autovacuum_vacuum_scale_factor='0.02');
+
+ALTER TABLE public.schedules ALTER COLUMN no ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.schedules_no_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE public.schema_migrations (
     number integer NOT NULL,
     name text NOT NULL,
@@ -364,6 +385,12 @@ ALTER TABLE ONLY public.routes
 ALTER TABLE ONLY public.routes
     ADD CONSTRAINT routes_spec UNIQUE (tenant, digest);
 
+ALTER TABLE ONLY public.schedules
+    ADD CONSTRAINT schedules_name UNIQUE (tenant, name);
+
+ALTER TABLE ONLY public.schedules
+    ADD CONSTRAINT schedules_pkey PRIMARY KEY (no);
+
 ALTER TABLE ONLY public.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (number);
 
@@ -390,6 +417,8 @@ ALTER TABLE ONLY public.workflow_versions
 
 ALTER TABLE ONLY public.workflows
     ADD CONSTRAINT workflows_pkey PRIMARY KEY (tenant, name);
+
+CREATE INDEX schedules_waking ON public.schedules USING btree (wake_at) WHERE (wake_at IS NOT NULL);
 
 CREATE INDEX sessions_waking ON public.sessions USING btree (wake_at) WHERE (wake_at IS NOT NULL);
 

@@ -71,6 +71,20 @@ CREATE TABLE routes (
     constraint routes_spec unique (tenant, digest)
 ) strict;
 
+CREATE TABLE schedules (
+    no integer primary key autoincrement,
+    version integer not null,
+    wake_at integer,
+    tenant integer not null,
+    name text not null,
+    spec blob not null,
+    state blob not null,
+    starts blob not null,
+    constraint schedules_name unique (tenant, name)
+) strict;
+
+CREATE INDEX schedules_waking on schedules (wake_at) where wake_at is not null;
+
 CREATE TABLE schema_migrations (
     number integer primary key,
     name text not null,
@@ -92,6 +106,8 @@ CREATE TABLE sessions (
 ) strict;
 
 CREATE INDEX sessions_waking on sessions (wake_at) where wake_at is not null;
+
+CREATE TABLE sqlite_sequence(name,seq);
 
 CREATE TABLE subtasks (
     task_no integer not null,

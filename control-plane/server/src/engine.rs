@@ -4,6 +4,7 @@
 mod again;
 mod agents;
 mod drafts;
+pub mod schedules;
 mod workflows;
 
 use std::{

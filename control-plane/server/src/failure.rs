@@ -36,6 +36,7 @@ impl Failure {
             Failure::NotFound { what: "task", .. } => "TASK_UNKNOWN",
             Failure::NotFound { what: "subtask", .. } => "SUBTASK_UNKNOWN",
             Failure::NotFound { what: "workflow", .. } => "WORKFLOW_UNKNOWN",
+            Failure::NotFound { what: "schedule", .. } => "SCHEDULE_UNKNOWN",
             Failure::NotFound { .. } => "NOT_FOUND",
             Failure::Conflict { code, .. } => code,
             Failure::Reject(reject) => reject.code(),

@@ -21,6 +21,7 @@ pub mod process;
 pub mod registry;
 pub mod replica;
 pub mod rest;
+mod schedule;
 pub mod serve;
 mod ticker;
 pub mod view;

@@ -9,7 +9,7 @@ use downbeat_core::{
 };
 use downbeat_store::{Store, StoreError};
 use futures::future::BoxFuture;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     planner::Planner,
     registry::Registry,
     replica::Replica,
+    schedule::{self, Upcoming},
     ticker::{HINTS_MAX, Ticker, listen},
     watch::Watch,
 };
@@ -35,6 +36,8 @@ pub struct Process {
     pub committer: BoxFuture<'static, ()>,
     /// Looks around. Ends when it is dropped.
     pub ticker: BoxFuture<'static, ()>,
+    /// Fires what is due by schedules. Ends when it is dropped.
+    pub schedules: BoxFuture<'static, ()>,
     /// Hears the other replicas. Ends when it is dropped.
     pub listener: BoxFuture<'static, ()>,
     /// Sees to tasks within tasks. Ends when it is dropped.
@@ -89,10 +92,12 @@ pub async fn assemble(
         stop_committer.clone(),
         clock,
     );
-    let ticker = Ticker::new(replica, Arc::clone(&store), registry, inbox.clone(), config, clock);
+    let (upcoming, scheduled) = watch::channel(Upcoming::default());
+    let ticker = Ticker::new(replica, Arc::clone(&store), registry, inbox.clone(), upcoming, config, clock);
     Ok(Process {
         replica,
         nester: Box::pin(nesting::run(engine.clone(), asked)),
+        schedules: Box::pin(schedule::run(engine.clone(), scheduled)),
         engine,
         committer: Box::pin(committer.run(inputs)),
         ticker: Box::pin(ticker.run(hinted)),

@@ -30,8 +30,8 @@ struct Known {
     /// itself may be ahead of what others interned before.
     read_up_to: Option<RouteNo>,
     sessions: Vec<Session>,
-    /// Database time minus the process's.
-    skew_ms: i64,
+    /// Database time minus the process's; `None` before the first look.
+    skew_ms: Option<i64>,
 }
 
 impl Registry {
@@ -41,12 +41,17 @@ impl Registry {
 
     /// Database time, as of the last look and the time passed since.
     pub fn now(&self) -> Time {
-        Time(self.read(|known| known.skew_ms) + self.elapsed_ms())
+        self.seen_time().unwrap_or_else(|| Time(self.elapsed_ms()))
+    }
+
+    /// As [`now`](Registry::now); `None` before the first look.
+    pub(crate) fn seen_time(&self) -> Option<Time> {
+        self.read(|known| known.skew_ms).map(|skew_ms| Time(skew_ms + self.elapsed_ms()))
     }
 
     pub(crate) fn see_time(&self, now: Time) {
         let elapsed = self.elapsed_ms();
-        self.write(|known| known.skew_ms = now.0 - elapsed);
+        self.write(|known| known.skew_ms = Some(now.0 - elapsed));
     }
 
     /// The committer is told before: what is known here, nobody asks for again.

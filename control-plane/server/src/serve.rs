@@ -68,11 +68,21 @@ pub async fn start(config: Config, store: Arc<dyn Store>) -> Result<ControlPlane
     };
     let http = bind("REST", config.http).await?;
     let grpc = bind("gRPC", config.grpc).await?;
-    let Process { replica, engine, committer, ticker, listener, nester, stop_faces, stop_committer } =
-        assemble(config, Arc::clone(&store), planner, approvals).await?;
+    let Process {
+        replica,
+        engine,
+        committer,
+        ticker,
+        schedules,
+        listener,
+        nester,
+        stop_faces,
+        stop_committer,
+    } = assemble(config, Arc::clone(&store), planner, approvals).await?;
     let committer = run_committer(committer)?;
     let mut background = JoinSet::new();
     background.spawn(ticker);
+    background.spawn(schedules);
     background.spawn(listener);
     background.spawn(nester);
     let mut faces = JoinSet::new();

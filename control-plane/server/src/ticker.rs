@@ -11,7 +11,10 @@ use downbeat_core::{
 };
 use downbeat_store::{Leased, Store, StoreError, Tick};
 use serde::{Deserialize, Serialize};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 
 use crate::{
     clock::Clock,
@@ -19,6 +22,7 @@ use crate::{
     config::Config,
     registry::Registry,
     replica::{LeaseLook, Pace, SessionLook},
+    schedule::Upcoming,
     watch::Watch,
 };
 
@@ -71,6 +75,7 @@ pub(crate) struct Ticker {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) inbox: mpsc::Sender<Input>,
+    upcoming: watch::Sender<Upcoming>,
     pub(crate) config: Config,
     clock: Clock,
     live: Vec<ReplicaNo>,
@@ -93,6 +98,7 @@ impl Ticker {
         store: Arc<dyn Store>,
         registry: Arc<Registry>,
         inbox: mpsc::Sender<Input>,
+        upcoming: watch::Sender<Upcoming>,
         config: Config,
         clock: Clock,
     ) -> Ticker {
@@ -101,6 +107,7 @@ impl Ticker {
             store,
             registry,
             inbox,
+            upcoming,
             config,
             clock,
             live: Vec::new(),
@@ -219,6 +226,12 @@ impl Ticker {
         self.overdue = None;
         let tick = self.store.tick(self.replica, self.config.dead_after_ms, DUE_LIMIT, lines).await?;
         self.registry.see_time(tick.now);
+        self.upcoming.send_if_modified(|seen| {
+            !(seen.is_empty() && tick.schedules.is_empty()) && {
+                seen.clone_from(&tick.schedules);
+                true
+            }
+        });
         let more = tick.due.len() >= DUE_LIMIT as usize;
         let next = if more { Some(tick.now) } else { tick.next_due };
         self.overdue = next.map(|at| {

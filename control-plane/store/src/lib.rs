@@ -10,6 +10,7 @@ pub mod migrate;
 pub mod postgres;
 pub mod query;
 mod rows;
+mod schedule;
 pub mod sqlite;
 mod workflow;
 
@@ -17,11 +18,12 @@ use bytes::Bytes;
 use downbeat_core::{
     effect::Queued,
     event::Event,
-    id::{Index, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
+    id::{Index, ReplicaNo, RouteNo, ScheduleNo, SessionNo, TaskNo, TenantNo},
     note::NoteKey,
     plan::RouteSpec,
     reads::Reads,
     rows::{AgentSeen, Changes, Output},
+    schedule::Schedule,
     session::Session,
     time::Time,
 };
@@ -34,6 +36,7 @@ pub use crate::{
         Due, Leased, ListTasks, Loaded, Places, PlanRecord, Route, TaskPage, TaskRecord, TaskSummary, Tick,
     },
     rows::context,
+    schedule::ScheduleRecord,
     sqlite::{Clock, SqliteStore},
     workflow::{WorkflowChange, WorkflowHead, WorkflowRecord, WorkflowVersion},
 };
@@ -183,6 +186,38 @@ pub trait Store: Send + Sync + 'static {
 
     /// Takes a workflow a step further. `Conflict` when its name does not stand where the change has seen it.
     fn change_workflow<'a>(&'a self, change: &'a WorkflowChange) -> BoxFuture<'a, Result<()>>;
+
+    /// A schedule, by its name.
+    fn schedule<'a>(
+        &'a self,
+        tenant: TenantNo,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<ScheduleRecord>>>;
+
+    /// A schedule, by its number.
+    fn schedule_numbered(&self, no: ScheduleNo) -> BoxFuture<'_, Result<Option<ScheduleRecord>>>;
+
+    /// The tenant's schedules by name, from the first after `after`.
+    fn schedules<'a>(
+        &'a self,
+        tenant: TenantNo,
+        after: &'a str,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<Schedule>>>;
+
+    /// Writes a new schedule, and gives it a number that none had before. `Conflict` when its name is taken.
+    fn create_schedule<'a>(&'a self, new: &'a ScheduleRecord) -> BoxFuture<'a, Result<ScheduleNo>>;
+
+    /// Writes a schedule, one version further; what it `starts` only where that is given. `Conflict` when its version
+    /// is not the stored one any more, or there is none.
+    fn change_schedule<'a>(
+        &'a self,
+        schedule: &'a Schedule,
+        starts: Option<&'a Bytes>,
+    ) -> BoxFuture<'a, Result<()>>;
+
+    /// Deletes a schedule, if it is there.
+    fn delete_schedule(&self, no: ScheduleNo) -> BoxFuture<'_, Result<()>>;
 
     /// Creates what has to exist ahead of time (history partitions). Called at start and hourly.
     fn maintain(&self) -> BoxFuture<'_, Result<()>>;

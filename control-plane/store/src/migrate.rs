@@ -32,9 +32,10 @@ macro_rules! migrations {
 
 /// The schema of Postgres, oldest step first.
 pub const POSTGRES: &[Migration] =
-    migrations!("postgres": 1 "0001_foundation" 2 "0002_graph" 3 "0003_workflows");
+    migrations!("postgres": 1 "0001_foundation" 2 "0002_graph" 3 "0003_workflows" 4 "0004_schedules");
 /// The schema of SQLite, oldest step first.
-pub const SQLITE: &[Migration] = migrations!("sqlite": 1 "0001_foundation" 2 "0002_graph" 3 "0003_workflows");
+pub const SQLITE: &[Migration] =
+    migrations!("sqlite": 1 "0001_foundation" 2 "0002_graph" 3 "0003_workflows" 4 "0004_schedules");
 
 impl Migration {
     /// Blake3 of the SQL, in hex.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use downbeat_core::{
     command::Request,
     effect::Wake,
-    id::{LeaseAt, RouteNo, SessionNo, TaskId, TaskNo, TenantNo},
+    id::{LeaseAt, RouteNo, ScheduleNo, SessionNo, TaskId, TaskNo, TenantNo},
     plan::{Plan, RouteSpec},
     rows::Rows,
     subtask::Subtask,
@@ -21,6 +21,9 @@ pub struct Loaded {
     pub rows: Rows,
 }
 
+/// How far ahead a look sees schedules, so that they are punctual between two looks: twice as far as these are apart.
+pub const SCHEDULES_AHEAD_MS: i64 = 4_000;
+
 /// What a replica sees when it looks around.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tick {
@@ -33,6 +36,8 @@ pub struct Tick {
     pub next_due: Option<Time>,
     /// Routes that have somebody in line, if it was asked for.
     pub in_line: Option<Vec<RouteNo>>,
+    /// Schedules about which something is to be done within [`SCHEDULES_AHEAD_MS`], the first ones, at most the limit.
+    pub schedules: Vec<(Time, ScheduleNo)>,
     /// Changes whenever any session is opened, changed or deleted.
     pub sessions_mark: (i64, i64),
 }

@@ -361,6 +361,6 @@ pub(crate) fn encode_text(value: &(impl Serialize + ?Sized)) -> Result<String> {
         .map_err(|error| StoreError::Refused(format!("cannot be written as JSON: {error}")))
 }
 
-fn decode<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T> {
+pub(crate) fn decode<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T> {
     serde_json::from_slice(json).map_err(|error| StoreError::Corrupt(error.to_string()))
 }

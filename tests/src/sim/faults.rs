@@ -8,17 +8,18 @@ use bytes::Bytes;
 use downbeat_core::{
     effect::Queued,
     event::Event,
-    id::{Index, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
+    id::{Index, ReplicaNo, RouteNo, ScheduleNo, SessionNo, TaskNo, TenantNo},
     note::NoteKey,
     plan::RouteSpec,
     reads::Reads,
     rows::{AgentSeen, Changes, Output},
+    schedule::Schedule,
     session::Session,
     time::Time,
 };
 use downbeat_store::{
-    Leased, ListTasks, Loaded, Places, PlanRecord, Result, Route, Store, StoreError, TaskPage, TaskRecord,
-    Tick, WorkflowChange, WorkflowRecord, WorkflowVersion, Writer,
+    Leased, ListTasks, Loaded, Places, PlanRecord, Result, Route, ScheduleRecord, Store, StoreError,
+    TaskPage, TaskRecord, Tick, WorkflowChange, WorkflowRecord, WorkflowVersion, Writer,
 };
 use futures::future::BoxFuture;
 use tokio::{sync::mpsc, time::sleep};
@@ -66,6 +67,27 @@ impl FaultyStore {
             sleep(Duration::from_millis(self.world.draw(|rng| rng.skewed(LATE_READ_MS)))).await;
         }
         found
+    }
+
+    /// A write of its own. The replica may die around it, and the answer may be lost.
+    async fn write<T>(&self, write: impl Future<Output = Result<T>>) -> Result<T> {
+        may_die(&self.world, &self.process, "before it writes").await;
+        let written = self.trip(write).await?;
+        may_die(&self.world, &self.process, "after it wrote").await;
+        if self.world.store_strikes(|weather| weather.commit_unknown) {
+            return Err(away(true));
+        }
+        Ok(written)
+    }
+}
+
+/// The replica may die here; then nothing of it goes on.
+async fn may_die(world: &World, process: &Process, point: &str) {
+    if world.strikes(|weather| weather.step_crash) {
+        world.note(|| format!("a replica dies {point}"));
+        world.count(|tally| tally.crashes += 1);
+        process.kill();
+        std::future::pending::<()>().await;
     }
 }
 
@@ -216,6 +238,53 @@ impl Store for FaultyStore {
         Box::pin(self.trip(async move { self.inner.change_workflow(change).await }))
     }
 
+    fn schedule<'a>(
+        &'a self,
+        tenant: TenantNo,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<ScheduleRecord>>> {
+        Box::pin(self.trip(async move { self.inner.schedule(tenant, name).await }))
+    }
+
+    fn schedule_numbered(&self, no: ScheduleNo) -> BoxFuture<'_, Result<Option<ScheduleRecord>>> {
+        Box::pin(self.trip(async move { self.inner.schedule_numbered(no).await }))
+    }
+
+    fn schedules<'a>(
+        &'a self,
+        tenant: TenantNo,
+        after: &'a str,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<Schedule>>> {
+        Box::pin(self.trip(async move { self.inner.schedules(tenant, after, limit).await }))
+    }
+
+    fn create_schedule<'a>(&'a self, new: &'a ScheduleRecord) -> BoxFuture<'a, Result<ScheduleNo>> {
+        Box::pin(self.write(async move {
+            let no = self.inner.create_schedule(new).await?;
+            self.world.audit(|auditor| auditor.schedule_created(no, &new.schedule));
+            Ok(no)
+        }))
+    }
+
+    fn change_schedule<'a>(
+        &'a self,
+        schedule: &'a Schedule,
+        starts: Option<&'a Bytes>,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.write(async move {
+            let forced = plant::unfenced(&self.world, &*self.inner, schedule).await?;
+            self.inner.change_schedule(forced.as_ref().unwrap_or(schedule), starts).await?;
+            let now = (self.world.clock())();
+            self.world.audit(|auditor| auditor.schedule_changed(schedule, now));
+            Ok(())
+        }))
+    }
+
+    fn delete_schedule(&self, no: ScheduleNo) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.write(async move { self.inner.delete_schedule(no).await }))
+    }
+
     fn maintain(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(self.trip(async move { self.inner.maintain().await }))
     }
@@ -249,14 +318,8 @@ struct FaultyWriter {
 }
 
 impl FaultyWriter {
-    /// The replica may die here; then nothing of it goes on.
     async fn may_die(&mut self, point: &str) {
-        if self.world.strikes(|weather| weather.step_crash) {
-            self.world.note(|| format!("a replica dies {point}"));
-            self.world.count(|tally| tally.crashes += 1);
-            self.process.kill();
-            std::future::pending::<()>().await;
-        }
+        may_die(&self.world, &self.process, point).await;
     }
 
     async fn fetch(&mut self, reads: &Reads) -> Result<Loaded> {

@@ -16,6 +16,7 @@ pub mod plant;
 pub mod process;
 pub mod rng;
 mod run;
+pub mod schedules;
 pub mod server;
 mod storm;
 mod tap;

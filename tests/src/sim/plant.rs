@@ -11,6 +11,7 @@ use downbeat_core::{
     id::{Index, LeaseAt, LeaseId, RouteNo, SessionNo, TaskNo},
     reads::Reads,
     rows::{Changes, SubtaskRow},
+    schedule::Schedule,
     session::Session,
     subtask::SubtaskState,
 };
@@ -51,11 +52,13 @@ pub enum Plant {
     NoKnownSignal,
     /// The store forgets that the task that a subtask is has to end with it.
     LostPassing,
+    /// A schedule is written by whoever comes, whatever version was seen.
+    NoScheduleFence,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Plant; 14] = [
+    pub const ALL: [Plant; 15] = [
         Plant::LostWrite,
         Plant::LostDecrement,
         Plant::NoLocks,
@@ -70,6 +73,7 @@ impl Plant {
         Plant::AnyDigest,
         Plant::NoKnownSignal,
         Plant::LostPassing,
+        Plant::NoScheduleFence,
     ];
 }
 
@@ -205,4 +209,17 @@ pub(super) fn leases_told(world: &World, mut leases: Vec<Leased>) -> Vec<Leased>
             .retain(|leased| !(open.contains(&leased.session) && planted.unknown.contains(&leased.at.lease)));
     }
     leases
+}
+
+/// The schedule as if the version that is there had been seen.
+pub(super) async fn unfenced(
+    world: &World,
+    store: &dyn Store,
+    schedule: &Schedule,
+) -> Result<Option<Schedule>> {
+    if !world.has(Plant::NoScheduleFence) {
+        return Ok(None);
+    }
+    let there = store.schedule_numbered(schedule.no).await?;
+    Ok(there.map(|there| Schedule { version: there.schedule.version, ..schedule.clone() }))
 }

@@ -11,7 +11,9 @@ use super::{
     client::Client,
     cluster::Cluster,
     database::{Database, Quirks},
-    log, storm,
+    log,
+    schedules::Scheduler,
+    storm,
     weather::Settings,
     workflows,
 };
@@ -86,6 +88,7 @@ async fn simulate(settings: Settings, traced: bool) -> Outcome {
         timed_out: ends.timed_out,
         returned: ends.returned,
         expired: ends.expired,
+        scheduled: ends.scheduled,
         ..world.tally()
     };
     Outcome { seed, tally, digest, broken: world.broken(), trace: world.trace() }
@@ -98,6 +101,9 @@ async fn live(cluster: &Arc<Cluster>) {
     let mut clients = tokio::task::JoinSet::new();
     for place in 0..world.settings.tasks {
         clients.spawn(Client::new(Arc::clone(cluster), place).run());
+    }
+    for place in 0..world.settings.schedules {
+        clients.spawn(Scheduler::new(Arc::clone(cluster), place).run());
     }
     sleep(Duration::from_millis(world.settings.storm_ms)).await;
     world.calm_down();

@@ -80,10 +80,20 @@ pub async fn start(world: &Arc<World>, store: &Arc<dyn Store>) -> Result<Server,
         ..Config::default()
     };
     let parts = assemble(config, Arc::clone(&store), Arc::new(NoPlanner), Arc::new([])).await?;
-    let process::Process { replica, engine, committer, ticker, listener, nester, stop_faces, stop_committer } =
-        parts;
+    let process::Process {
+        replica,
+        engine,
+        committer,
+        ticker,
+        schedules,
+        listener,
+        nester,
+        stop_faces,
+        stop_committer,
+    } = parts;
     process.spawn(committer);
     process.spawn(ticker);
+    process.spawn(schedules);
     process.spawn(listener);
     process.spawn(nester);
     world.note(|| format!("replica {replica} serves"));

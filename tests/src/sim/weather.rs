@@ -16,6 +16,7 @@ pub struct Settings {
     pub replicas: u64,
     pub workers: u64,
     pub tasks: u64,
+    pub schedules: u64,
     pub policy: Policy,
     pub liveness: Liveness,
     pub tick_ms: u64,
@@ -123,6 +124,7 @@ impl Settings {
             swell_ms: rng.between(0, 40_000),
             weather: Weather::draw(&mut rng),
             habits: Habits::draw(&mut rng),
+            schedules: rng.below(3),
         }
     }
 }

@@ -37,6 +37,8 @@ pub struct Tally {
     pub queries: u64,
     pub tasks: u64,
     pub subtasks: u64,
+    /// Tasks that schedules started by time.
+    pub scheduled: u64,
     /// Tasks that are subtasks of others.
     pub inner: u64,
     /// Results that a worker was told count, count already, or are stale.
@@ -67,6 +69,7 @@ impl Tally {
             queries,
             tasks,
             subtasks,
+            scheduled,
             inner,
             accepted,
             duplicates,
@@ -88,6 +91,7 @@ impl Tally {
         self.queries += queries;
         self.tasks += tasks;
         self.subtasks += subtasks;
+        self.scheduled += scheduled;
         self.inner += inner;
         self.accepted += accepted;
         self.duplicates += duplicates;

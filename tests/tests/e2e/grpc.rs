@@ -15,11 +15,12 @@ use tonic_reflection::pb::v1::{
 };
 use tonic_types::StatusExt;
 
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 6] = [
     "downbeat.v1.TaskService",
     "downbeat.v1.ReviewService",
     "downbeat.v1.AgentService",
     "downbeat.v1.WorkerService",
+    "downbeat.v1.ScheduleService",
     "downbeat.v1.WorkflowService",
 ];
 

@@ -11,6 +11,7 @@ mod migrated;
 mod on_postgres;
 mod on_sqlite;
 mod remembered;
+mod schedules;
 mod ticks;
 mod workflows;
 
@@ -113,6 +114,13 @@ conformance! {
         routes_are_interned_once
         routes_interned_at_once_agree
         long_routes_are_interned
+    }
+    schedules {
+        a_schedule_comes_back_as_it_was_written
+        a_schedule_is_written_by_who_has_seen_it
+        a_name_is_taken_once_and_a_number_never_again
+        schedules_are_listed_by_name
+        a_look_sees_schedules_that_are_due_soon
     }
     ticks {
         what_is_due_comes_oldest_first

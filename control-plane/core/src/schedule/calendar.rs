@@ -6,6 +6,7 @@
 
 use croner::{
     Cron,
+    errors::CronError,
     parser::{CronParser, Seconds, Year},
 };
 use jiff::{
@@ -17,8 +18,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{check::Violation, limits, time::Time};
 
-/// What the fields of an expression are called, in their order.
-const FIELDS: [&str; 5] = ["minute", "hour", "day of month", "month", "day of week"];
+/// What the fields of an expression are called, in their order, and what their numbers may be.
+const FIELDS: [(&str, &str); 5] = [
+    ("minute", "0-59"),
+    ("hour", "0-23"),
+    ("day of month", "1-31"),
+    ("month", "1-12"),
+    ("day of week", "0-7"),
+];
 /// Times on the wall that one search looks at: a clock that is set back makes it pass over those of the time between,
 /// which was a day at most.
 const SEARCH_MAX: u32 = 2 * 24 * 60;
@@ -138,22 +145,23 @@ fn cron(expression: &str) -> Result<Cron, Vec<Violation>> {
     }
     let parts: Vec<&str> = expression.split_whitespace().collect();
     if parts.len() != FIELDS.len() {
-        let (names, got) = (FIELDS.join(", "), parts.len());
+        let (names, got) = (FIELDS.map(|(name, _)| name).join(", "), parts.len());
         return Err(vec![Violation::new(FIELD, format!("must have 5 fields ({names}), got {got}"))]);
     }
     let bad = (0..FIELDS.len()).filter_map(|at| {
         let mut alone = ["*"; FIELDS.len()];
         alone[at] = parts[at];
-        let error = parser().parse(&alone.join(" ")).err()?;
-        let got = parts[at].escape_debug();
-        Some(Violation::new(FIELD, format!("the {} `{got}` cannot be read: {error}", FIELDS[at])))
+        let why = reason(parser().parse(&alone.join(" ")).err()?);
+        let ((name, numbers), got) = (FIELDS[at], parts[at].escape_debug());
+        Some(Violation::new(FIELD, format!("the {name} `{got}` cannot be read ({numbers}): {why}")))
     });
     let bad: Vec<Violation> = bad.collect();
     if !bad.is_empty() {
         return Err(bad);
     }
     let cron = parser().parse(&parts.join(" "));
-    let cron = cron.map_err(|error| vec![Violation::new(FIELD, format!("cannot be read: {error}"))])?;
+    let cron =
+        cron.map_err(|error| vec![Violation::new(FIELD, format!("cannot be read: {}", reason(error)))])?;
     // A year with a leap day, and all the days of the week.
     let begin = DateTime::constant(2000, 1, 1, 0, 0, 0, 0);
     match cron.find_next_occurrence(&begin, true) {
@@ -162,6 +170,18 @@ fn cron(expression: &str) -> Result<Cron, Vec<Violation>> {
             let got = expression.escape_debug();
             Err(vec![Violation::new(FIELD, format!("no day is ever like that, got `{got}`"))])
         }
+    }
+}
+
+fn reason(error: CronError) -> String {
+    match error {
+        CronError::InvalidPattern(why)
+        | CronError::IllegalCharacters(why)
+        | CronError::ComponentError(why) => why,
+        CronError::EmptyPattern
+        | CronError::InvalidDate
+        | CronError::InvalidTime
+        | CronError::TimeSearchLimitExceeded => error.to_string(),
     }
 }
 

@@ -5,6 +5,7 @@ mod agents;
 mod error;
 pub(crate) mod listen;
 mod review;
+mod schedules;
 pub mod session;
 mod tasks;
 mod worker;
@@ -13,8 +14,8 @@ mod workflows;
 use downbeat_core::{id::TenantNo, limits};
 use downbeat_proto::v1::{
     agent_service_server::AgentServiceServer, review_service_server::ReviewServiceServer,
-    task_service_server::TaskServiceServer, worker_service_server::WorkerServiceServer,
-    workflow_service_server::WorkflowServiceServer,
+    schedule_service_server::ScheduleServiceServer, task_service_server::TaskServiceServer,
+    worker_service_server::WorkerServiceServer, workflow_service_server::WorkflowServiceServer,
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, server::NamedService, service::Routes};
@@ -39,6 +40,7 @@ pub(crate) async fn services(engine: Engine) -> Routes {
         .add_service(tasks::service(engine.clone()))
         .add_service(review::service(engine.clone()))
         .add_service(agents::service(engine.clone()))
+        .add_service(schedules::service(engine.clone()))
         .add_service(workflows::service(engine.clone()))
         .add_service(worker::service(engine));
     let reflection = || {
@@ -56,13 +58,14 @@ pub(crate) async fn services(engine: Engine) -> Routes {
 }
 
 /// The names health is asked for; the empty one is the whole server.
-fn served() -> [&'static str; 6] {
+fn served() -> [&'static str; 7] {
     [
         "",
         <TaskServiceServer<tasks::TaskFace> as NamedService>::NAME,
         <ReviewServiceServer<review::ReviewFace> as NamedService>::NAME,
         <WorkflowServiceServer<workflows::WorkflowFace> as NamedService>::NAME,
         <AgentServiceServer<agents::AgentFace> as NamedService>::NAME,
+        <ScheduleServiceServer<schedules::ScheduleFace> as NamedService>::NAME,
         <WorkerServiceServer<worker::WorkerFace> as NamedService>::NAME,
     ]
 }

@@ -22,7 +22,7 @@ use utoipa::{
 use super::error::Error;
 use crate::{
     failure::Failure,
-    wire::{check, json, query::Query, request},
+    wire::{check, json, query::Query, request, schedule},
 };
 
 /// Whose call it is. There is one tenant until callers have identities.
@@ -142,6 +142,25 @@ impl<S: Send + Sync> FromRequestParts<S> for AgentPath {
         let name: String = path(parts, state).await?;
         request::agent(&name)?;
         Ok(AgentPath(name))
+    }
+}
+
+/// `{name}` of a schedule.
+pub(super) struct SchedulePath(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for SchedulePath {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<SchedulePath, Error> {
+        let name: String = path(parts, state).await?;
+        schedule::named(&name)?;
+        Ok(SchedulePath(name))
+    }
+}
+
+impl IntoParams for SchedulePath {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![named("name", "The schedule's")]
     }
 }
 

@@ -8,6 +8,7 @@ mod extract;
 mod health;
 pub mod openapi;
 mod review;
+mod schedules;
 mod tasks;
 mod workflows;
 
@@ -51,6 +52,7 @@ fn routes() -> OpenApiRouter<Engine> {
         .merge(again::routes())
         .merge(workflows::routes())
         .merge(agents::routes())
+        .merge(schedules::routes())
         .merge(health::routes())
         .merge(openapi::routes())
 }

@@ -2,6 +2,7 @@
 //!
 //! The bodies here are descriptions; `wire` reads what comes, and a test holds the two together.
 
+pub mod schedules;
 pub mod workflow;
 
 use std::{collections::BTreeMap, sync::LazyLock};
@@ -40,6 +41,7 @@ static DOCUMENT: LazyLock<Bytes> =
         (name = "review", description = "What a person does with one subtask"),
         (name = "workflows", description = "Plans with parameters, kept by name and version"),
         (name = "agents", description = "Who can do the work"),
+        (name = "schedules", description = "Start tasks by time"),
         (name = "health", description = "For probes"),
     ),
     components(schemas(Blocked, ErrorBody))
@@ -345,6 +347,7 @@ mod tests {
     #[test]
     fn every_route_is_described() {
         let expected = [
+            "delete /v1/schedules/{name}",
             "delete /v1/workflows/{name}",
             "get /agents",
             "get /agents/{name}",
@@ -357,6 +360,9 @@ mod tests {
             "get /tasks/{task_id}/events",
             "get /tasks/{task_id}/snapshots",
             "get /tasks/{task_id}/subtasks/{subtask_id}/output",
+            "get /v1/schedules",
+            "get /v1/schedules/{name}",
+            "get /v1/schedules/{name}/preview",
             "get /v1/workflows",
             "get /v1/workflows/{name}",
             "get /v1/workflows/{name}/diff",
@@ -379,11 +385,18 @@ mod tests {
             "post /tasks/{task_id}/subtasks/{subtask_id}/retry",
             "post /tasks/{task_id}/subtasks/{subtask_id}/route",
             "post /tasks/{task_id}/subtasks/{subtask_id}/skip",
+            "post /v1/schedule-preview",
+            "post /v1/schedules",
+            "post /v1/schedules/{name}/backfill",
+            "post /v1/schedules/{name}/pause",
+            "post /v1/schedules/{name}/resume",
+            "post /v1/schedules/{name}/trigger",
             "post /v1/workflows",
             "post /v1/workflows/{name}/rollback",
             "post /v1/workflows/{name}/run",
             "post /v1/workflows/{name}/versions",
             "post /workers/{session_id}/drain",
+            "put /v1/schedules/{name}",
         ];
         let document = document();
         let paths = document["paths"].as_object().expect("paths");

@@ -23,6 +23,7 @@ pub(crate) mod problems;
 pub(crate) mod proto;
 pub mod query;
 pub mod request;
+pub mod schedule;
 pub mod session;
 pub(crate) mod submission;
 #[cfg(test)]

@@ -55,6 +55,14 @@ impl Problems {
         }
     }
 
+    /// Takes in what was found in a part of the request, which stands at `path`.
+    pub(crate) fn adopt(&mut self, path: &str, found: Vec<Violation>) {
+        for Violation { code, field, issue } in found {
+            let field = if field == WHOLE_BODY { path.to_owned() } else { format!("{path}.{field}") };
+            self.push(&Violation::coded(code, field, issue));
+        }
+    }
+
     /// Runs a later check; see [`merge`](Problems::merge).
     pub(crate) fn check(&mut self, later: impl FnOnce(&mut Vec<Violation>)) {
         let mut found = Vec::new();

@@ -1,5 +1,7 @@
 //! Views, printed as proto messages.
 
+mod schedule;
+
 use bytes::Bytes;
 use downbeat_core::{
     check::Violation,
@@ -14,6 +16,7 @@ use downbeat_proto::v1 as pb;
 use downbeat_store::{TaskPage, TaskSummary};
 use serde_json::value::RawValue;
 
+pub(crate) use self::schedule::{schedule, schedules};
 use super::{
     event::{Told, next_after},
     figures::{load, seconds},

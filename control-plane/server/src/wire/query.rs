@@ -1,9 +1,9 @@
 //! Query parameters of REST, read into what the engine takes.
 
-use downbeat_core::{id::TenantNo, task::TaskStatus};
+use downbeat_core::{id::TenantNo, limits, task::TaskStatus};
 use downbeat_store::ListTasks;
 
-use super::{check, filter::AgentFilter, page, problems::Problems, words::Word};
+use super::{check, filter::AgentFilter, page, problems::Problems, schedule, words::Word};
 use crate::failure::Failure;
 
 /// The parameters of one request, each taken out as it is read: what is left is unknown.
@@ -95,6 +95,31 @@ impl Query {
         let after = self.number("after", check::EVENT_MAX).unwrap_or(0);
         let limit = self.page_size(page::EVENTS_DEFAULT, page::EVENTS_MAX);
         self.finish(EventsQuery { after, limit })
+    }
+
+    /// `?page_size=&page_token=` of schedules: the name that the page before ended with, and the size.
+    ///
+    /// # Errors
+    /// `Invalid` with every problem.
+    pub fn schedules(mut self) -> Result<(String, u32), Failure> {
+        let limit = self.page_size(page::TASKS_DEFAULT, page::TASKS_MAX);
+        let after = self.take("page_token").unwrap_or_default();
+        if !after.is_empty() {
+            self.problems.check(|found| check::name("page_token", &after, found));
+        }
+        self.finish((after, limit))
+    }
+
+    /// `?count=` of due times.
+    ///
+    /// # Errors
+    /// `Invalid` with every problem.
+    pub fn preview(mut self) -> Result<u32, Failure> {
+        let count = self.take("count").and_then(|token| {
+            let range = 1..=limits::PREVIEW.into();
+            check::number("count", &token, range, " (PREVIEW)", &mut self.problems)
+        });
+        self.finish(count.unwrap_or(schedule::PREVIEW_DEFAULT))
     }
 
     /// `?domain=&capability=&health=`.

@@ -1,5 +1,7 @@
 //! The words and numbers of the contract for the core's closed sets: what REST says, what proto says.
 
+mod schedule;
+
 use downbeat_core::{
     draft::{OnFailure, OnLimit, OnTimeout, RunIf, Then},
     session::SessionState,
@@ -304,6 +306,8 @@ pub(crate) fn subtask_state(state: SubtaskState) -> pb::SubtaskState {
 
 #[cfg(test)]
 mod tests {
+    use downbeat_core::schedule::{Cause, Fired, Overlap};
+
     use super::*;
     use crate::wire::kind::Kind;
 
@@ -334,6 +338,9 @@ mod tests {
         check::<Then>(|n| pb::OptionOutcome::try_from(n).ok().map(|v| v.as_str_name()), "OPTION_OUTCOME");
         check::<OnTimeout>(|n| pb::OnTimeout::try_from(n).ok().map(|v| v.as_str_name()), "ON_TIMEOUT");
         check::<OnLimit>(|n| pb::OnLimit::try_from(n).ok().map(|v| v.as_str_name()), "ON_LIMIT");
+        check::<Overlap>(|n| pb::OverlapPolicy::try_from(n).ok().map(|v| v.as_str_name()), "OVERLAP_POLICY");
+        check::<Fired>(|n| pb::FiringOutcome::try_from(n).ok().map(|v| v.as_str_name()), "FIRING_OUTCOME");
+        check::<Cause>(|n| pb::FiringCause::try_from(n).ok().map(|v| v.as_str_name()), "FIRING_CAUSE");
         check::<Kind>(|n| pb::SubtaskKind::try_from(n).ok().map(|v| v.as_str_name()), "SUBTASK_KIND");
         check::<Health>(|n| pb::AgentHealth::try_from(n).ok().map(|v| v.as_str_name()), "AGENT_HEALTH");
         check::<SessionState>(|n| pb::WorkerState::try_from(n).ok().map(|v| v.as_str_name()), "WORKER_STATE");

@@ -8,6 +8,7 @@ mod memory;
 mod read;
 mod record;
 mod rows;
+mod schedules;
 mod schema;
 mod workflows;
 mod writer;
@@ -19,10 +20,11 @@ use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, Recycling
 use downbeat_core::{
     effect::Queued,
     event::Event,
-    id::{Index, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
+    id::{Index, ReplicaNo, RouteNo, ScheduleNo, SessionNo, TaskNo, TenantNo},
     note::NoteKey,
     plan::RouteSpec,
     rows::{AgentSeen, Output},
+    schedule::Schedule,
     session::Session,
     time::Time,
 };
@@ -31,8 +33,8 @@ use tokio_postgres::{Config, NoTls};
 
 use self::link::{ANSWER, Link, SETTINGS, answer};
 use crate::{
-    Leased, ListTasks, Places, PlanRecord, Result, Route, Store, StoreError, TaskPage, TaskRecord, Tick,
-    WorkflowChange, WorkflowRecord, WorkflowVersion, Writer,
+    Leased, ListTasks, Places, PlanRecord, Result, Route, ScheduleRecord, Store, StoreError, TaskPage,
+    TaskRecord, Tick, WorkflowChange, WorkflowRecord, WorkflowVersion, Writer,
     rows::{Cells, encode_text, route_digest},
 };
 
@@ -261,6 +263,43 @@ impl Store for PostgresStore {
 
     fn change_workflow<'a>(&'a self, change: &'a WorkflowChange) -> BoxFuture<'a, Result<()>> {
         Box::pin(self.write_workflow(change))
+    }
+
+    fn schedule<'a>(
+        &'a self,
+        tenant: TenantNo,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<ScheduleRecord>>> {
+        Box::pin(self.read_schedule(tenant, name))
+    }
+
+    fn schedule_numbered(&self, no: ScheduleNo) -> BoxFuture<'_, Result<Option<ScheduleRecord>>> {
+        Box::pin(self.read_schedule_numbered(no))
+    }
+
+    fn schedules<'a>(
+        &'a self,
+        tenant: TenantNo,
+        after: &'a str,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<Schedule>>> {
+        Box::pin(self.read_schedules(tenant, after, limit))
+    }
+
+    fn create_schedule<'a>(&'a self, new: &'a ScheduleRecord) -> BoxFuture<'a, Result<ScheduleNo>> {
+        Box::pin(self.insert_schedule(new))
+    }
+
+    fn change_schedule<'a>(
+        &'a self,
+        schedule: &'a Schedule,
+        starts: Option<&'a Bytes>,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.update_schedule(schedule, starts))
+    }
+
+    fn delete_schedule(&self, no: ScheduleNo) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.remove_schedule(no))
     }
 
     fn maintain(&self) -> BoxFuture<'_, Result<()>> {

@@ -5,7 +5,7 @@ use deadpool_postgres::Object;
 use downbeat_core::{
     effect::{Queued, Wake},
     event::Event,
-    id::{Index, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
+    id::{Index, ReplicaNo, RouteNo, ScheduleNo, SessionNo, TaskNo, TenantNo},
     note::NoteKey,
     rows::{AgentSeen, Output},
     session::Session,
@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     Due, Leased, ListTasks, Places, PlanRecord, Result, Route, StoreError, TaskPage, TaskRecord, Tick,
+    query::SCHEDULES_AHEAD_MS,
     rows::{self, Cells},
 };
 
@@ -200,13 +201,15 @@ impl PostgresStore {
         lines: bool,
     ) -> Result<Tick> {
         let dead_after = i64::try_from(dead_after_ms).unwrap_or(i64::MAX);
-        let params: [&(dyn ToSql + Sync); 4] = [&replica.0, &dead_after, &i64::from(limit), &lines];
+        let params: [&(dyn ToSql + Sync); 5] =
+            [&replica.0, &dead_after, &i64::from(limit), &lines, &SCHEDULES_AHEAD_MS];
         let mut tick = Tick { replicas: vec![replica], in_line: lines.then(Vec::new), ..Tick::default() };
         self.query(include_str!("sql/tick.sql"), &params, |cells| sighting(cells, &mut tick)).await?;
         tick.replicas.sort_unstable();
         tick.replicas.dedup();
         tick.in_line.iter_mut().for_each(|routes| routes.sort_unstable());
         tick.due.sort_unstable_by_key(|due| (due.at, due.wake));
+        tick.schedules.sort_unstable();
         Ok(tick)
     }
 }
@@ -223,6 +226,7 @@ fn sighting(cells: &mut dyn Cells, into: &mut Tick) -> Result<()> {
         5 => into.due.push(Due { at, wake: Wake::Subtask(TaskNo(no), index) }),
         6 => into.due.push(Due { at, wake: Wake::Session(SessionNo(no)) }),
         7 => into.next_due = Some(at),
+        8 => into.schedules.push((at, ScheduleNo(no))),
         _ => return Err(StoreError::Corrupt(format!("a tick gives no rows of kind {kind}"))),
     }
     Ok(())

@@ -7,6 +7,7 @@
 mod error;
 mod read;
 mod rows;
+mod schedules;
 mod workflows;
 mod writer;
 
@@ -21,10 +22,11 @@ use bytes::Bytes;
 use downbeat_core::{
     effect::Queued,
     event::Event,
-    id::{Index, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
+    id::{Index, ReplicaNo, RouteNo, ScheduleNo, SessionNo, TaskNo, TenantNo},
     note::NoteKey,
     plan::RouteSpec,
     rows::{AgentSeen, Output},
+    schedule::Schedule,
     session::Session,
     time::Time,
 };
@@ -33,8 +35,8 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
 use tokio::sync::Semaphore;
 
 use crate::{
-    Leased, ListTasks, Places, PlanRecord, Result, Route, Store, StoreError, TaskPage, TaskRecord, Tick,
-    WorkflowChange, WorkflowRecord, WorkflowVersion, Writer,
+    Leased, ListTasks, Places, PlanRecord, Result, Route, ScheduleRecord, Store, StoreError, TaskPage,
+    TaskRecord, Tick, WorkflowChange, WorkflowRecord, WorkflowVersion, Writer,
     migrate::{self, Applied},
     rows::{Cells, encode_text, route_digest},
 };
@@ -45,7 +47,7 @@ pub type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
 /// Connections that read a file: as many reads run beside each other.
 const READERS: usize = 4;
 /// Statements a connection keeps prepared: all of ours.
-const STATEMENTS: usize = 64;
+const STATEMENTS: usize = 100;
 /// How long a statement waits for the file's lock, which only another process (a backup) can hold.
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -301,6 +303,7 @@ fn tick(
         due: read::due(transaction, now, limit)?,
         next_due: read::next_due(transaction, now)?,
         in_line: lines.then(|| read::routes_in_line(transaction)).transpose()?,
+        schedules: schedules::due(transaction, now, limit)?,
         sessions_mark: read::sessions_mark(transaction)?,
     })
 }
@@ -468,6 +471,47 @@ impl Store for SqliteStore {
     fn change_workflow<'a>(&'a self, change: &'a WorkflowChange) -> BoxFuture<'a, Result<()>> {
         let change = change.clone();
         Box::pin(self.write(move |transaction, _| workflows::change(transaction, &change)))
+    }
+
+    fn schedule<'a>(
+        &'a self,
+        tenant: TenantNo,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<ScheduleRecord>>> {
+        let name = name.to_owned();
+        Box::pin(self.read(move |conn| schedules::named(conn, tenant, &name)))
+    }
+
+    fn schedule_numbered(&self, no: ScheduleNo) -> BoxFuture<'_, Result<Option<ScheduleRecord>>> {
+        Box::pin(self.read(move |conn| schedules::numbered(conn, no)))
+    }
+
+    fn schedules<'a>(
+        &'a self,
+        tenant: TenantNo,
+        after: &'a str,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<Schedule>>> {
+        let after = after.to_owned();
+        Box::pin(self.read(move |conn| schedules::list(conn, tenant, &after, limit)))
+    }
+
+    fn create_schedule<'a>(&'a self, new: &'a ScheduleRecord) -> BoxFuture<'a, Result<ScheduleNo>> {
+        let new = new.clone();
+        Box::pin(self.write(move |transaction, _| schedules::create(transaction, &new)))
+    }
+
+    fn change_schedule<'a>(
+        &'a self,
+        schedule: &'a Schedule,
+        starts: Option<&'a Bytes>,
+    ) -> BoxFuture<'a, Result<()>> {
+        let (schedule, starts) = (schedule.clone(), starts.cloned());
+        Box::pin(self.write(move |transaction, _| schedules::change(transaction, &schedule, starts.as_ref())))
+    }
+
+    fn delete_schedule(&self, no: ScheduleNo) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.write(move |transaction, _| schedules::delete(transaction, no)))
     }
 
     /// Nothing has to exist ahead of time: there are no partitions.

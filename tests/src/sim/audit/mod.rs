@@ -3,6 +3,7 @@
 
 mod nested;
 mod promises;
+mod schedules;
 mod sessions;
 
 use std::{
@@ -27,7 +28,7 @@ use downbeat_store::{Store, TaskRecord};
 use futures::FutureExt;
 
 pub use self::promises::Offer;
-use self::{promises::Promises, sessions::Sessions};
+use self::{promises::Promises, schedules::Schedules, sessions::Sessions};
 use super::weather::Settings;
 
 /// Keeps the account.
@@ -37,6 +38,7 @@ pub struct Auditor {
     ids: BTreeMap<String, TaskNo>,
     sessions: Sessions,
     promises: Promises,
+    schedules: Schedules,
     /// Attempts that their worker lost without a word.
     forgotten: BTreeSet<LeaseId>,
     /// Attempts that a worker works on, as it said to the control plane, and was heard; since when.
@@ -98,6 +100,7 @@ pub struct Ends {
     pub timed_out: u64,
     pub returned: u64,
     pub expired: u64,
+    pub scheduled: u64,
 }
 
 /// A task as it was after the last commit that touched it.
@@ -126,6 +129,7 @@ impl Auditor {
             ids: BTreeMap::new(),
             sessions: Sessions::new(settings, clock_jumps),
             promises: Promises::default(),
+            schedules: Schedules::default(),
             forgotten: BTreeSet::new(),
             heard_of: BTreeMap::new(),
             given: BTreeMap::new(),
@@ -146,6 +150,7 @@ impl Auditor {
         let mut found = std::mem::take(&mut self.found);
         found.append(&mut self.sessions.found);
         found.append(&mut self.promises.found);
+        found.append(&mut self.schedules.found);
         found
     }
 
@@ -156,7 +161,7 @@ impl Auditor {
 
     /// How attempts ended.
     pub fn ends(&self) -> Ends {
-        Ends { expired: self.sessions.expired, ..self.ends }
+        Ends { expired: self.sessions.expired, scheduled: self.schedules.ordered, ..self.ends }
     }
 
     /// A batch is durable. Nothing of it was decided before the moment `began`.
@@ -602,6 +607,7 @@ impl Auditor {
         let known = Known(&self.tasks, &self.ids);
         let left = self.tasks.iter().filter_map(|(no, seen)| nested::left_wrongly(&known, *no, &seen.plan));
         self.found.extend(left.collect::<Vec<_>>());
+        self.schedules.close(store);
         self.promises.close(store, &known);
     }
 }

@@ -3,6 +3,7 @@
 //! seen by others once it commits. Waiting needs no clock, so it runs on any executor.
 
 mod locks;
+mod schedules;
 mod tables;
 mod workflows;
 
@@ -12,17 +13,18 @@ use bytes::Bytes;
 use downbeat_core::{
     effect::Queued,
     event::Event,
-    id::{Index, ReplicaNo, RouteNo, SessionNo, TaskNo, TenantNo},
+    id::{Index, ReplicaNo, RouteNo, ScheduleNo, SessionNo, TaskNo, TenantNo},
     note::NoteKey,
     plan::RouteSpec,
     reads::Reads,
     rows::{AgentSeen, Changes, Output, Rows},
+    schedule::Schedule,
     session::Session,
     time::Time,
 };
 use downbeat_store::{
-    Leased, ListTasks, Loaded, Places, PlanRecord, Result, Route, Store, StoreError, TaskPage, TaskRecord,
-    Tick, WorkflowChange, WorkflowRecord, WorkflowVersion, Writer,
+    Leased, ListTasks, Loaded, Places, PlanRecord, Result, Route, ScheduleRecord, Store, StoreError,
+    TaskPage, TaskRecord, Tick, WorkflowChange, WorkflowRecord, WorkflowVersion, Writer,
 };
 use futures::future::{BoxFuture, ready};
 use tokio::sync::{Notify, mpsc};
@@ -315,6 +317,43 @@ impl Store for Database {
     fn change_workflow<'a>(&'a self, change: &'a WorkflowChange) -> BoxFuture<'a, Result<()>> {
         let changed = lock(&self.shared.state).tables.workflows.change(change);
         Box::pin(ready(changed))
+    }
+
+    fn schedule<'a>(
+        &'a self,
+        tenant: TenantNo,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<ScheduleRecord>>> {
+        self.read(|tables| tables.schedules.named(tenant, name))
+    }
+
+    fn schedule_numbered(&self, no: ScheduleNo) -> BoxFuture<'_, Result<Option<ScheduleRecord>>> {
+        self.read(|tables| tables.schedules.numbered(no))
+    }
+
+    fn schedules<'a>(
+        &'a self,
+        tenant: TenantNo,
+        after: &'a str,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<Schedule>>> {
+        self.read(|tables| tables.schedules.list(tenant, after, limit as usize))
+    }
+
+    fn create_schedule<'a>(&'a self, new: &'a ScheduleRecord) -> BoxFuture<'a, Result<ScheduleNo>> {
+        Box::pin(ready(lock(&self.shared.state).tables.schedules.create(new)))
+    }
+
+    fn change_schedule<'a>(
+        &'a self,
+        schedule: &'a Schedule,
+        starts: Option<&'a Bytes>,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(ready(lock(&self.shared.state).tables.schedules.change(schedule, starts)))
+    }
+
+    fn delete_schedule(&self, no: ScheduleNo) -> BoxFuture<'_, Result<()>> {
+        self.write(move |tables, _| tables.schedules.delete(no))
     }
 
     fn maintain(&self) -> BoxFuture<'_, Result<()>> {

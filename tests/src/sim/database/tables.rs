@@ -25,6 +25,7 @@ use downbeat_store::{
 };
 use serde_json::value::RawValue;
 
+use super::schedules::Schedules;
 use super::workflows::Workflows;
 
 /// All rows of a database.
@@ -51,6 +52,7 @@ pub(super) struct Tables {
     sessions: BTreeMap<SessionNo, (i64, Session)>,
     agents: BTreeMap<(TenantNo, String), AgentSeen>,
     pub(super) workflows: Workflows,
+    pub(super) schedules: Schedules,
 }
 
 // Batches.
@@ -257,6 +259,7 @@ impl Tables {
             due,
             next_due: later.iter().map(|due| due.at).min(),
             in_line: lines.then(|| self.line.iter().filter_map(in_line).collect()),
+            schedules: self.schedules.due(now, limit),
             sessions_mark: (
                 self.sessions.values().map(|(stamp, _)| stamp).sum(),
                 i64::try_from(self.sessions.len()).unwrap_or(i64::MAX),

@@ -6,6 +6,7 @@ mod again;
 mod agent;
 mod error;
 mod list;
+mod schedule;
 mod task;
 mod workflow;
 
@@ -31,6 +32,7 @@ pub(crate) use self::{
     agent::{Agent, Agents, Worker, Workers},
     error::{Blocked, ErrorBody},
     list::{Events, Output, Routed, SubtaskChanged, TaskChanged, Tasks},
+    schedule::{Backfilled, DueTimes, OverlapWord, Schedule, Schedules, Triggered, task as scheduled_task},
     task::Task,
     workflow::{Diff, Workflow, WorkflowAt, WorkflowDeleted, WorkflowVersions, Workflows},
 };

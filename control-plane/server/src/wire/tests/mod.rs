@@ -9,6 +9,7 @@ use super::{body, json as documents, problems::refused, request};
 use crate::{engine::Submission, failure::Failure};
 
 mod graph;
+mod schedule;
 mod view;
 mod workflow;
 

@@ -1,7 +1,8 @@
 -- $1 this replica, $2 milliseconds after which a silent one is dead, $3 limit of what is due, $4 whether to look at
--- the lines: that walks over what has left them and is not cleaned up yet.
+-- the lines: that walks over what has left them and is not cleaned up yet, $5 how far ahead schedules are looked for.
 -- Kinds: 0 the time, 1 the mark of the sessions, 2 a live replica, 3 a route with somebody in line,
--- 4 a due task, 5 a due subtask, 6 a due session, 7 the next time that is not due yet. All parts see the same snapshot.
+-- 4 a due task, 5 a due subtask, 6 a due session, 7 the next time that is not due yet,
+-- 8 a schedule. All parts see the same snapshot.
 -- The mark sums the stamps, as batches do not commit in the order of their stamps: the newest one would hide
 -- a change that was drawn before it and committed after.
 with clock as materialized (
@@ -41,6 +42,10 @@ next as (
         (select wake_at from subtasks where wake_at > (select now from clock) order by wake_at limit 1),
         (select wake_at from sessions where wake_at > (select now from clock) order by wake_at limit 1)
     ) as at
+),
+scheduled as (
+    select wake_at as at, no from schedules
+    where wake_at <= (select now from clock) + $5::bigint order by wake_at, no limit $3::bigint
 )
 select 0 as kind, now as no, 0 as idx, 0 as at from clock
 union all
@@ -54,3 +59,5 @@ union all
 select kind, no, idx, at from due
 union all
 select 7, 0, 0, at from next where at is not null
+union all
+select 8, no, 0, at from scheduled
