@@ -1,6 +1,8 @@
 //! Documents for programs: the contract's messages with the names that REST gives them. Times are RFC 3339 in
 //! UTC; what is not known yet is null.
 
+mod schedule;
+
 use std::collections::BTreeMap;
 
 use downbeat_sdk::proto::{
@@ -9,6 +11,7 @@ use downbeat_sdk::proto::{
 };
 use serde_json::{Value, json};
 
+pub(crate) use self::schedule::schedule;
 use crate::words::{Word, time};
 
 /// JSON text of the contract; empty means null.

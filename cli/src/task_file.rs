@@ -4,7 +4,7 @@
 
 use std::{fs, io::Read, path::Path};
 
-use downbeat_sdk::{Error, Plan, SubmitTask, Workflow};
+use downbeat_sdk::{Error, Plan, ScheduleSpec, SubmitTask, Workflow};
 use serde_json::Value;
 
 use crate::failure::{Failure, Result};
@@ -41,6 +41,12 @@ pub(crate) fn read_document(path: &str) -> Result<(String, Value)> {
 /// A document as a workflow.
 pub(crate) fn workflow((name, document): &(String, Value)) -> Result<Workflow> {
     Workflow::from_document(document).map_err(|error| no(name, "workflow", error))
+}
+
+/// Reads a schedule, with its name, from a file, or from standard input for `-`.
+pub(crate) fn read_schedule(path: &str) -> Result<(String, ScheduleSpec)> {
+    let (name, document) = read_document(path)?;
+    ScheduleSpec::from_document(&document).map_err(|error| no(&name, "schedule", error))
 }
 
 fn no(name: &str, what: &str, error: Error) -> Failure {

@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use downbeat_sdk::proto::{
-    AgentHealth, ExecutionMode, OptionOutcome, Outcome, Priority, RunIf, SubtaskKind, SubtaskState,
-    TaskStatus, WorkerState,
+    AgentHealth, ExecutionMode, FiringCause, FiringOutcome, OptionOutcome, Outcome, OverlapPolicy, Priority,
+    RunIf, SubtaskKind, SubtaskState, TaskStatus, WorkerState,
 };
 
 use crate::term::Paint;
@@ -36,6 +36,9 @@ words! {
     SubtaskKind "SUBTASK_KIND_"
     RunIf "RUN_IF_"
     OptionOutcome "OPTION_OUTCOME_"
+    OverlapPolicy "OVERLAP_POLICY_"
+    FiringOutcome "FIRING_OUTCOME_"
+    FiringCause "FIRING_CAUSE_"
 }
 
 /// The value that a word names, or all words there are.

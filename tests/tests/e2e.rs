@@ -18,6 +18,7 @@ mod e2e {
     mod rest;
     mod review;
     mod rules;
+    mod schedules;
     mod tasks;
     mod under_lease;
     mod worker_stream;

@@ -24,6 +24,7 @@ mod rerun;
 mod restore;
 mod retry;
 mod route;
+mod schedule;
 mod serve;
 mod signal;
 mod skip;
@@ -69,6 +70,7 @@ pub(crate) enum Command {
     Restore(restore::Args),
     Fork(fork::Args),
     Route(route::Args),
+    Schedule(schedule::Args),
     Drain(drain::Args),
     Events(events::Args),
     Output(output::Args),
@@ -105,6 +107,7 @@ impl Command {
             Command::Complete(args) => args.run(out).await,
             Command::Release(args) => args.run(out).await,
             Command::Route(args) => args.run(out).await,
+            Command::Schedule(args) => args.run(out).await,
             Command::Drain(args) => args.run(out).await,
             Command::Events(args) => args.run(out).await,
             Command::Output(args) => args.run(out).await,

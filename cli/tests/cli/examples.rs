@@ -173,6 +173,16 @@ fn timer() {
 }
 
 #[test]
+fn schedule() {
+    let mut example = example("schedule");
+    example.next().ok().says("nightly-report is created; next: ");
+    assert_eq!(example.next().ok().stdout.lines().count(), 3);
+    example.next().ok().says("started nightly-report-now");
+    example.next().ok();
+    example.next().ok().says("1 started, 0 skipped, 0 missed, 0 refused").says("trigger");
+}
+
+#[test]
 fn group() {
     example("group").next().ok().says("group 3/3");
 }

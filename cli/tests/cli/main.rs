@@ -10,6 +10,7 @@ mod examples;
 mod graph;
 mod help;
 mod house;
+mod schedule;
 mod show;
 mod worker;
 mod workflow;

@@ -6,6 +6,7 @@
 
 mod agents;
 mod reviews;
+mod schedules;
 mod tasks;
 mod watch;
 mod workflows;

@@ -81,8 +81,8 @@ pub use self::{
     error::{Error, FieldViolation},
     request::{
         Approval, Approvers, Backoff, Compensation, DecideSubtask, ExecuteTask, ForkTask, ListAgents,
-        ListTasks, Loop, Map, Plan, RerunTask, RunWorkflow, SignalGate, SignalTask, SubmitTask, Subtask,
-        Timer, Workflow, WorkflowCall,
+        ListTasks, Loop, Map, Plan, RerunTask, RunWorkflow, ScheduleSpec, SignalGate, SignalTask, SubmitTask,
+        Subtask, Timer, Timing, Workflow, WorkflowCall,
     },
     worker::{
         Agent, Artifact, CANCEL_GRACE_DEFAULT, DRAIN_TIMEOUT_DEFAULT, Ended, Handler, HandlerError, Output,

@@ -9,6 +9,7 @@ mod document;
 mod gate;
 mod group;
 mod plan;
+mod schedule;
 mod workflow;
 
 use std::time::{Duration, SystemTime};
@@ -20,6 +21,7 @@ pub use self::{
     gate::{Approval, Approvers, SignalGate, Timer, WorkflowCall},
     group::{Loop, Map},
     plan::{Backoff, Compensation, Plan, Subtask},
+    schedule::{ScheduleSpec, Timing},
     workflow::{RunWorkflow, Workflow},
 };
 use crate::{
@@ -444,7 +446,7 @@ fn seconds(duration: Duration) -> u32 {
 }
 
 /// A time of the contract, rounded down.
-fn millis(at: SystemTime) -> i64 {
+pub(crate) fn millis(at: SystemTime) -> i64 {
     let since_epoch = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
 }

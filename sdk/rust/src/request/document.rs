@@ -4,6 +4,7 @@
 //! Here the shape is read, and everything that does not fit is told at once with the path of its field. What the
 //! values mean is the control plane's to judge.
 
+mod schedule;
 #[cfg(test)]
 mod tests;
 mod workflow;
