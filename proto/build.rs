@@ -5,7 +5,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let files = ["common", "task", "review", "agent", "worker", "workflow", "schedule"]
+    let files = ["common", "task", "review", "agent", "context", "worker", "workflow", "schedule"]
         .map(|name| format!("downbeat/v1/{name}.proto"));
     println!("cargo:rerun-if-changed=downbeat");
     let descriptors = protox::compile(files, ["."])?;

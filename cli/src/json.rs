@@ -6,8 +6,8 @@ mod schedule;
 use std::collections::BTreeMap;
 
 use downbeat_sdk::proto::{
-    Agent, AgentDeclaration, Artifact, Attempt, AttemptError, BlockedSubtask, Event, Gate, PlanIssue,
-    Snapshot, Subtask, Task, TaskSummary, Worker,
+    Agent, AgentDeclaration, Artifact, Attempt, AttemptError, BlockedSubtask, ContextEntry,
+    DiffSnapshotsResponse, Event, Gate, PlanIssue, Snapshot, Subtask, Task, TaskSummary, Worker,
 };
 use serde_json::{Value, json};
 
@@ -160,6 +160,12 @@ pub(crate) fn event(event: &Event) -> Value {
         "added": (event.added > 0).then_some(event.added),
         "option": some(&event.option),
         "signal": some(&event.signal),
+        "context": event.context.as_ref().map(|change| json!({
+            "key": change.key,
+            "version": change.version,
+            "bytes": change.bytes,
+            "digest": some(&change.digest),
+        })),
     })
 }
 
@@ -179,6 +185,32 @@ pub(crate) fn snapshot(snapshot: &Snapshot) -> Value {
         "at": time(snapshot.at_ms),
         "by": snapshot.by,
     })
+}
+
+pub(crate) fn context(entry: &ContextEntry) -> Value {
+    json!({"key": entry.key, "value": parse(&entry.value), "version": entry.version})
+}
+
+/// What is not there has no member; `null` is a value.
+pub(crate) fn difference(found: &DiffSnapshotsResponse) -> Value {
+    let context = found.context.iter().map(|diff| {
+        let mut document = json!({"key": diff.key});
+        for (name, value) in [("from", &diff.from), ("to", &diff.to)] {
+            if let Some(value) = value {
+                document[name] = parse(value);
+            }
+        }
+        document
+    });
+    let subtasks = found.subtasks.iter().map(|sub| {
+        json!({
+            "subtask_id": sub.subtask_id,
+            "key": sub.key,
+            "from": known(sub.from()),
+            "to": known(sub.to()),
+        })
+    });
+    json!({"context": context.collect::<Vec<_>>(), "subtasks": subtasks.collect::<Vec<_>>()})
 }
 
 pub(crate) fn issue(issue: &PlanIssue) -> Value {

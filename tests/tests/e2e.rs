@@ -6,6 +6,7 @@ mod e2e {
     mod agents;
     mod bad_input;
     mod children;
+    mod context;
     mod gates;
     mod graph;
     mod groups;

@@ -8,7 +8,7 @@ use downbeat_sdk::{
     proto::{Brief, Dependency, SubtaskState},
 };
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, value::RawValue};
 
 use crate::secrets;
@@ -17,6 +17,8 @@ use crate::secrets;
 const ARTIFACTS_KEY: &str = "$artifacts";
 /// The one that holds children to add.
 const SPAWN_KEY: &str = "$spawn";
+/// The one that holds writes to the shared context.
+const CONTEXT_KEY: &str = "$context";
 /// The one that asks to be run again when the children have ended.
 const SUSPEND_KEY: &str = "$suspend";
 
@@ -37,6 +39,8 @@ struct BriefJson<'a> {
     dependencies: BTreeMap<&'a str, DependencyJson<'a>>,
     children: BTreeMap<&'a str, DependencyJson<'a>>,
     context: &'a RawValue,
+    /// Of the keys in `context`, where the plan says which.
+    context_versions: BTreeMap<&'a str, u64>,
     /// RFC 3339.
     deadline: Option<String>,
 }
@@ -70,16 +74,50 @@ struct ArtifactOutput {
     digest: String,
 }
 
+/// A write to the shared context.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Write<'a> {
+    key: String,
+    #[serde(borrow, default, deserialize_with = "present")]
+    value: Option<&'a RawValue>,
+    #[serde(default)]
+    delete: bool,
+    expected_version: Option<u64>,
+}
+
+/// A write that says either what or that nothing is to be there.
+#[derive(Debug)]
+struct Change {
+    key: String,
+    /// `None`: the key is deleted.
+    value: Option<Box<RawValue>>,
+    expected_version: Option<u64>,
+}
+
 /// What an executor put out.
 #[derive(Debug)]
 pub(crate) struct Said {
     output: Output,
     spawn: Vec<Subtask>,
+    writes: Vec<Change>,
 }
 
 impl Said {
-    /// Adds the children, and gives what the attempt hands back.
+    fn output(output: Output) -> Self {
+        Self { output, spawn: Vec::new(), writes: Vec::new() }
+    }
+
+    /// Writes to the shared context, adds the children, and gives what the attempt hands back.
     pub(crate) async fn done(self, context: &Context) -> Result<Output, HandlerError> {
+        for Change { key, value, expected_version } in self.writes {
+            let shared = context.shared();
+            match (value, expected_version) {
+                (Some(value), Some(version)) => shared.compare_and_set(&key, version, &value).await?,
+                (Some(value), None) => shared.put(&key, &value).await?,
+                (None, expected_version) => shared.delete(&key, expected_version).await?,
+            };
+        }
         if !self.spawn.is_empty() {
             context.spawn(self.spawn).await?;
         }
@@ -120,6 +158,11 @@ pub(crate) async fn to_json(context: &Context) -> Result<Vec<u8>, HandlerError> 
         dependencies,
         children,
         context: raw("the context", &brief.context, "{}")?,
+        context_versions: brief
+            .context_versions
+            .iter()
+            .map(|(key, version)| (key.as_str(), *version))
+            .collect(),
         deadline: deadline(brief.deadline_ms),
     };
     serde_json::to_vec(&json).map_err(|error| invalid_brief("the brief", &error))
@@ -129,28 +172,30 @@ pub(crate) async fn to_json(context: &Context) -> Result<Vec<u8>, HandlerError> 
 pub(crate) fn read(text: &[u8]) -> Result<Said, String> {
     let text = text.trim_ascii();
     if text.is_empty() {
-        return Ok(Said { output: Output::null(), spawn: Vec::new() });
+        return Ok(Said::output(Output::null()));
     }
     if !text.starts_with(b"{") {
         serde_json::from_slice::<&RawValue>(text).map_err(|error| error.to_string())?;
-        return Ok(Said { output: Output::from_json_text(text.to_vec()), spawn: Vec::new() });
+        return Ok(Said::output(Output::from_json_text(text.to_vec())));
     }
     let mut members: BTreeMap<String, &RawValue> =
         serde_json::from_slice(text).map_err(|error| error.to_string())?;
     let all = members.len();
     let spawn = members.remove(SPAWN_KEY).map_or(Ok(Vec::new()), children)?;
+    let writes = members.remove(CONTEXT_KEY).map_or(Ok(Vec::new()), changes)?;
     let suspends = members.remove(SUSPEND_KEY).map_or(Ok(false), |said| truth(SUSPEND_KEY, said))?;
     if suspends {
         return match members.keys().next() {
-            None => Ok(Said { output: Output::suspend(), spawn }),
+            None => Ok(Said { output: Output::suspend(), spawn, writes }),
             Some(key) => Err(format!(
-                "with {SUSPEND_KEY:?} there is no output yet: expected only {SPAWN_KEY:?} beside it, got {key:?}"
+                "with {SUSPEND_KEY:?} there is no output yet: expected only {SPAWN_KEY:?} and {CONTEXT_KEY:?} beside it, \
+                 got {key:?}"
             )),
         };
     }
     let artifacts: Vec<ArtifactOutput> = match members.remove(ARTIFACTS_KEY) {
         None if members.len() == all => {
-            return Ok(Said { output: Output::from_json_text(text.to_vec()), spawn });
+            return Ok(Said { output: Output::from_json_text(text.to_vec()), spawn, writes });
         }
         None => Vec::new(),
         Some(artifacts) => serde_json::from_str(artifacts.get())
@@ -158,12 +203,30 @@ pub(crate) fn read(text: &[u8]) -> Result<Said, String> {
     };
     let output = serde_json::to_vec(&members).map_err(|error| error.to_string())?;
     let output = Output::from_json_text(output).artifacts(artifacts.into_iter().map(artifact));
-    Ok(Said { output, spawn })
+    Ok(Said { output, spawn, writes })
 }
 
 fn children(said: &RawValue) -> Result<Vec<Subtask>, String> {
     let document: Value = serde_json::from_str(said.get()).map_err(|error| error.to_string())?;
     Subtask::list_from_document(SPAWN_KEY, &document).map_err(|error| error.to_string())
+}
+
+fn changes(said: &RawValue) -> Result<Vec<Change>, String> {
+    let writes: Vec<Write<'_>> = serde_json::from_str(said.get())
+        .map_err(|error| format!("{CONTEXT_KEY:?} is not a list of writes: {error}"))?;
+    let change = |(n, write): (usize, Write<'_>)| {
+        let Write { key, value, delete, expected_version } = write;
+        if delete == value.is_some() {
+            return Err(format!("{CONTEXT_KEY}[{n}]: expected either \"value\" or \"delete\": true"));
+        }
+        Ok(Change { key, value: value.map(ToOwned::to_owned), expected_version })
+    };
+    writes.into_iter().enumerate().map(change).collect()
+}
+
+/// `null` is a value.
+fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<&'de RawValue>, D::Error> {
+    Deserialize::deserialize(value).map(Some)
 }
 
 fn truth(key: &str, said: &RawValue) -> Result<bool, String> {

@@ -23,7 +23,7 @@
 //!   "item": null, "nth": null,
 //!   "dependencies": {"diff": {"state": "completed", "output": "...", "artifacts": []}},
 //!   "children": {},
-//!   "context": {},
+//!   "context": {}, "context_versions": {},
 //!   "deadline": "2026-11-20T19:30:00Z"
 //! }
 //! ```
@@ -33,7 +33,18 @@
 //! key is taken out of the output. `item` is the element of the map that the subtask belongs to, and `nth` which one
 //! (from 0), or which round of a loop (from 1).
 //!
-//! Two more keys of an output object are taken out of it, and make the graph grow:
+//! `context` is what the task was given; where the plan says `context: true` or names keys of the shared context for the
+//! subtask, it is those, as they were when the lease was given, and `context_versions` has their versions. One more key of
+//! an output object is taken out of it, and writes to the shared context, before anything else:
+//!
+//! ```json
+//! {"$context": [{"key": "plan", "value": ["a", "b"], "expected_version": 3}, {"key": "draft", "delete": true}]}
+//! ```
+//!
+//! Where a key has another version than expected (0: where there is any), the attempt has failed with `VERSION_CONFLICT`,
+//! and the next one finds in its brief what there is.
+//!
+//! Two more keys make the graph grow:
 //!
 //! ```json
 //! {"$spawn": [{"key": "intro", "agent": "writer", "input": {"words": 200}}], "$suspend": true}

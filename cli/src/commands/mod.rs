@@ -5,6 +5,7 @@ mod approve;
 mod cancel;
 mod complete;
 mod completions;
+mod context;
 mod demo;
 mod demo_agent;
 mod dev;
@@ -66,6 +67,7 @@ pub(crate) enum Command {
     Complete(complete::Args),
     Release(release::Args),
     Rerun(rerun::Args),
+    Context(context::Args),
     Snapshot(snapshot::Args),
     Restore(restore::Args),
     Fork(fork::Args),
@@ -117,6 +119,7 @@ impl Command {
             Command::Reject(args) => args.run(out).await,
             Command::Signal(args) => args.run(out).await,
             Command::Rerun(args) => args.run(out).await,
+            Command::Context(args) => args.run(out).await,
             Command::Snapshot(args) => args.run(out).await,
             Command::Restore(args) => args.run(out).await,
             Command::Fork(args) => args.run(out).await,

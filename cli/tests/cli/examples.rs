@@ -200,6 +200,13 @@ fn loops() {
 }
 
 #[test]
+fn context() {
+    let mut example = example("context");
+    example.next().ok().says("done after 3 rounds").says("enough skipped its condition does not hold");
+    example.next().ok().says("count  4        3");
+}
+
+#[test]
 fn children() {
     let mut example = example("children");
     example.next().ok().says("book waiting attempt 1 suspended");

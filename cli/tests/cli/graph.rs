@@ -113,6 +113,42 @@ fn a_task_goes_back_to_a_snapshot_and_is_forked_from_it() {
 }
 
 #[test]
+fn a_context_is_read_written_and_compared() {
+    let dev = Dev::new("context");
+    let subtasks = json!([{"key": "go", "approval": {}}]);
+    let task = json!({"task_id": "t", "metadata": {"context": {"a": 1}}, "plan": {"subtasks": subtasks}});
+    dev.feed(&["submit", "-", "--execute", "--follow"], &task.to_string()).exits(5);
+    dev.run(&["context", "t"]).ok().says("a    1        1");
+    dev.run(&["snapshot", "t", "here", "--by", "ada"]).ok();
+    dev.run(&["context", "t", "put", "a", "{\"n\": 2}", "--expect", "1"]).ok().says("a has version 2");
+    dev.run(&["context", "t", "put", "a", "3", "--expect", "1"]).exits(3).complains("VERSION_CONFLICT");
+    let put = ["context", "t", "put", "b", "\"text\"", "--expect", "0", "--by", "ada", "--json"];
+    assert_eq!(dev.run(&put).ok().json(), json!({"key": "b", "version": 1}));
+    assert_eq!(dev.run(&["context", "t", "get", "b"]).ok().stdout, "text\n");
+    let entry = json!({"key": "a", "value": {"n": 2}, "version": 2});
+    assert_eq!(dev.run(&["context", "t", "get", "a", "--json"]).ok().json(), entry);
+    let changed = dev.run(&["snapshot", "t", "--diff", "here", "--json"]).ok().json();
+    let context = json!([{"key": "a", "from": 1, "to": {"n": 2}}, {"key": "b", "to": "text"}]);
+    assert_eq!(changed, json!({"context": context, "subtasks": []}));
+    dev.run(&["snapshot", "t", "--diff", "here"]).ok().says("context b  -     \"text\"");
+    dev.run(&["snapshot", "t", "--diff", "before go", "here"]).ok().says("subtask go  pending  waiting");
+    dev.run(&["context", "t", "delete", "b"]).ok().says("b was deleted, and had version 2");
+    dev.run(&["context", "t", "get", "b"]).exits(3);
+    dev.run(&["context", "t", "put", "a b", "1"]).exits(3).complains("is not a name");
+    for bad in
+        [&["put", "a"][..], &["get"], &["list", "a"], &["get", "a", "--expect", "1"], &["put", "a", "{"]]
+    {
+        dev.run(&[&["context", "t"], bad].concat()).exits(2);
+    }
+    dev.run(&["restore", "t", "here", "--by", "ada"]).ok();
+    assert_eq!(
+        dev.run(&["context", "t", "--json"]).ok().json()["entries"],
+        json!([{"key": "a", "value": 1, "version": 3}])
+    );
+    dev.run(&["events", "t"]).ok().says("context put restored to `here`; `a` version 3; by ada");
+}
+
+#[test]
 fn a_plan_is_linted_without_being_submitted() {
     let dev = Dev::new("lint");
     let bad =

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     attempt,
     command::{Command, Reply},
-    decide,
+    context, decide,
     effect::{Effect, Wake},
     execute, flow, gate, group,
     id::{ReplicaNo, SessionNo, TenantNo},
@@ -70,6 +70,8 @@ fn dispatch(rows: &mut Rows, frame: &mut Frame<'_>, command: &Command) -> Result
         Command::Decide { task, index, decision } => gate::decide(rows, frame, *task, *index, decision),
         Command::Signal { task, signal } => gate::signal(rows, frame, *task, signal),
         Command::Snapshot { task, name, by } => snapshot::take(rows, frame, *task, name, by),
+        Command::WriteContext { task, write } => context::write(rows, frame, *task, write),
+        Command::ReadContext { at, session, key } => Ok(context::read(rows, *at, *session, key.as_deref())),
         Command::Rerun { task, rerun } => rerun::rerun(rows, frame, *task, rerun),
         Command::Spawn { at, session, children } => group::spawn(rows, frame, *at, *session, children),
         Command::Route { task, index, route } => review::route(rows, frame, *task, *index, *route),

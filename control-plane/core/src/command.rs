@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
+    context::Keys,
     event::{Artifact, AttemptError},
     id::{Index, LeaseAt, ReplicaNo, RouteNo, SessionNo, TaskId, TaskNo, TenantNo},
     nested::Inside,
@@ -65,6 +66,17 @@ pub enum Command {
         task: TaskNo,
         name: String,
         by: String,
+    },
+    /// Sets or deletes a key of the task's shared context.
+    WriteContext {
+        task: TaskNo,
+        write: Arc<WriteContext>,
+    },
+    /// What the shared context holds, for the worker that has the lease; `None`: all keys.
+    ReadContext {
+        at: LeaseAt,
+        session: SessionNo,
+        key: Option<String>,
     },
     /// Runs these again, and all that depends on them. What they did before stays in the history.
     Rerun {
@@ -205,6 +217,8 @@ pub struct Submit {
     pub served: Option<BTreeSet<RouteNo>>,
     /// What need not be done, as another task has done it.
     pub done: BTreeMap<Index, Done>,
+    /// What its shared context holds other than the request gave: JSON texts by key; `None`: not that key.
+    pub context: BTreeMap<String, Option<Bytes>>,
 }
 
 /// What another task delivered, taken over.
@@ -271,6 +285,27 @@ pub struct Sent {
     pub id: String,
 }
 
+/// A write to the shared context as it came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WriteContext {
+    pub key: String,
+    /// JSON text; `None`: the key is deleted.
+    pub value: Option<Bytes>,
+    /// Only where the key has this version; 0: only where there is none.
+    pub expected_version: Option<u64>,
+    pub writer: Writer,
+}
+
+/// Who writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Writer {
+    /// As the caller says; may be empty.
+    Person { by: String },
+    /// Who has the lease. `request` is the worker's own number, higher with each further write of a lease: the same one
+    /// again changes nothing.
+    Worker { at: LeaseAt, session: SessionNo, request: u64 },
+}
+
 /// What is to run again.
 #[derive(Clone, Debug, Default)]
 pub struct Rerun {
@@ -281,6 +316,8 @@ pub struct Rerun {
     pub inputs_of: BTreeMap<Index, Index>,
     /// Of those that run again: which need not, but take over what a node whose place they are in delivered.
     pub restored: BTreeMap<Index, Index>,
+    /// What the shared context becomes; `None`: it stays as it is.
+    pub context: Option<Keys>,
     pub by: String,
     pub reason: String,
 }
@@ -333,6 +370,17 @@ pub enum Reply {
     Spawned {
         verdict: Verdict,
         children: Vec<Index>,
+    },
+    /// A write to the shared context, and the version that the key has by it. Of a repeat that is not the newest the
+    /// version is not known: 0.
+    ContextWritten {
+        verdict: Verdict,
+        version: u64,
+    },
+    /// Keys of the shared context, those that were deleted too; none where the verdict is not `Accepted`.
+    Context {
+        verdict: Verdict,
+        keys: Keys,
     },
     Session(SessionNo),
     Done,

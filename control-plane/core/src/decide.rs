@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use crate::{
+    context,
     draft::{Does, OnFailure, RunIf},
     effect::{Effect, Next},
     event::What,
@@ -81,7 +82,7 @@ pub(crate) fn scope<'a>(rows: &'a Rows, plan: &'a Plan, task: TaskNo, index: Ind
     scope.set_words("states", dependencies.iter().map(|&on| (plan.name_for(index, on), state(on))));
     scope.set("input", plan.input(index).map_or(b"", |input| input.get().as_bytes()));
     scope.set("item", plan.item(index).map_or(b"", |item| item.get().as_bytes()));
-    scope.set("context", plan.context());
+    context::show(&mut scope, rows, plan, task);
     scope
 }
 

@@ -39,6 +39,7 @@ pub struct Draft {
     pub compensate: Option<Compensate>,
     /// An approval that a rule of the operator puts before what depends on it: see [`guard`](crate::guard::guard).
     pub guards: bool,
+    pub context: ContextKeys,
     pub does: Does<Vec<Draft>>,
 }
 
@@ -62,6 +63,17 @@ pub struct Retry {
     /// Codes of errors after which trying again is no use.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub non_retryable: Vec<String>,
+}
+
+/// Which keys of the shared context a worker finds in its brief, as they are when it gets the lease.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ContextKeys {
+    /// What the task was given, whatever was written since.
+    #[default]
+    Given,
+    All,
+    Only(Vec<String>),
 }
 
 /// What undoes a subtask. It finds what the subtask delivered among its dependencies.

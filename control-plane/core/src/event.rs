@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    context::{Entry, Held},
     id::{Index, LeaseId},
     subtask::{Outcome, SubtaskState},
     task::TaskStatus,
@@ -112,6 +113,26 @@ pub enum What {
         #[serde(rename = "b", default, skip_serializing_if = "String::is_empty")]
         by: String,
     },
+    /// A key of the shared context was written.
+    #[serde(rename = "ctx")]
+    Context {
+        /// The subtask whose worker wrote it, and under which lease.
+        #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+        index: Option<Index>,
+        #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
+        lease: Option<LeaseId>,
+        #[serde(rename = "g")]
+        key: String,
+        #[serde(flatten)]
+        entry: Entry,
+        /// Of the value's JSON text, in hexadecimal; empty where it was deleted, or is again what it was before.
+        #[serde(rename = "d", default, skip_serializing_if = "String::is_empty")]
+        digest: String,
+        #[serde(rename = "by", default, skip_serializing_if = "String::is_empty")]
+        by: String,
+        #[serde(rename = "m", default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
     /// An attempt began: the subtask is `leased`.
     #[serde(rename = "lease")]
     Leased {
@@ -175,6 +196,8 @@ impl What {
             What::Voted { .. } => "subtask.voted".into(),
             What::Signalled { .. } => "task.signalled".into(),
             What::Snapshot { .. } => "task.snapshot".into(),
+            What::Context { entry: Entry { held: Held::Deleted, .. }, .. } => "context.deleted".into(),
+            What::Context { .. } => "context.put".into(),
         }
     }
 
@@ -182,7 +205,7 @@ impl What {
     pub fn index(&self) -> Option<Index> {
         match self {
             What::Task { .. } | What::Signalled { .. } | What::Snapshot { .. } => None,
-            What::Grown { index, .. } => *index,
+            What::Grown { index, .. } | What::Context { index, .. } => *index,
             What::Subtask { index, .. }
             | What::Leased { index, .. }
             | What::Returned { index, .. }

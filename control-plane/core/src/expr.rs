@@ -44,7 +44,7 @@ pub struct Scope<'a> {
 #[derive(Clone, Debug)]
 enum Entry<'a> {
     Json(&'a [u8]),
-    Members(BTreeMap<&'a str, &'a [u8]>),
+    Members(BTreeMap<Cow<'a, str>, &'a [u8]>),
     Value(Plain<'a>),
 }
 
@@ -66,8 +66,13 @@ impl<'a> Scope<'a> {
     }
 
     /// An object with a JSON document for each member: `outputs.review.ok`.
-    pub fn set_members(&mut self, name: &'a str, members: impl IntoIterator<Item = (&'a str, &'a [u8])>) {
-        self.entries.insert(name, Entry::Members(members.into_iter().collect()));
+    pub fn set_members<K: Into<Cow<'a, str>>>(
+        &mut self,
+        name: &'a str,
+        members: impl IntoIterator<Item = (K, &'a [u8])>,
+    ) {
+        let members = members.into_iter().map(|(member, json)| (member.into(), json));
+        self.entries.insert(name, Entry::Members(members.collect()));
     }
 
     /// An object with a word for each member: `states.review == 'completed'`.

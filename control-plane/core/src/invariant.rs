@@ -1,6 +1,7 @@
 //! What must always be true of a task, checked over its whole state by the simulation and the tests.
 
 use crate::{
+    context::{self, Written},
     draft::{Does, Map, RunIf},
     event::{Event, What},
     id::Index,
@@ -47,6 +48,25 @@ pub fn broken(task: &Task, plan: &Plan, subtasks: &[Subtask], events: &[Event]) 
         }
     }
     check_events(task, subtasks, events, &mut found);
+    found
+}
+
+/// Every invariant that the task's shared context breaks: versions have no gaps, and what is kept is what the history
+/// says. `events` is the whole history.
+pub fn broken_context(plan: &Plan, written: &Written, events: &[Event]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut keys = context::keys(plan, &Written::default());
+    for event in events {
+        let What::Context { key, entry, .. } = &event.what else { continue };
+        let before = keys.insert(key.clone(), *entry).map_or(0, |entry| entry.version);
+        if entry.version != before + 1 {
+            found.push(format!("context `{key}`: version {} after {before}", entry.version));
+        }
+    }
+    let kept = context::keys(plan, written);
+    if kept != keys {
+        found.push(format!("the context is {kept:?}, and the history says {keys:?}"));
+    }
     found
 }
 
@@ -181,6 +201,7 @@ fn check_events(task: &Task, subtasks: &[Subtask], events: &[Event], found: &mut
             | What::Voted { .. }
             | What::Signalled { .. }
             | What::Snapshot { .. }
+            | What::Context { .. }
             | What::Progress { .. } => {}
         }
     }

@@ -12,6 +12,7 @@ mod attempt;
 pub mod check;
 pub mod command;
 mod compensate;
+pub mod context;
 mod decide;
 pub mod draft;
 pub mod effect;

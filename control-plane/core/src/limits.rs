@@ -20,7 +20,7 @@ pub const PLAN_DEPENDENCIES: usize = 100_000;
 pub const INPUT_BYTES: usize = 256 * 1024;
 /// The output of one subtask, in bytes of JSON.
 pub const OUTPUT_BYTES: usize = 1024 * 1024;
-/// A task's metadata, in bytes of JSON; `metadata.context` travels with every brief.
+/// A task's metadata, in bytes of JSON; `metadata.context` travels with every brief that asks for no other context.
 pub const METADATA_BYTES: usize = 256 * 1024;
 /// One request on any face, and the inputs of one plan together, in bytes.
 pub const REQUEST_BYTES: usize = 16 * 1024 * 1024;
@@ -112,3 +112,11 @@ pub const BACKFILL: usize = 100;
 pub const PREVIEW: u32 = 100;
 /// The caller's own name for a trigger or a backfill, in bytes: it becomes part of the ids of tasks.
 pub const TRIGGER_ID_BYTES: usize = 60;
+/// Keys of one task's shared context, deleted ones too: the note that tells them is written with every write.
+pub const CONTEXT_KEYS: usize = 500;
+/// One value of the shared context, in bytes of JSON.
+pub const CONTEXT_VALUE_BYTES: usize = 64 * 1024;
+/// The values of one task's shared context together, in bytes of JSON: a brief may hold all of them.
+pub const CONTEXT_BYTES: usize = 1024 * 1024;
+/// What all writes to one task's shared context take, in bytes: old values stay, for snapshots and forks.
+pub const CONTEXT_HISTORY_BYTES: u64 = 64 * 1024 * 1024;

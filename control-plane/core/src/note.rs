@@ -1,5 +1,6 @@
 //! Notes: what is kept of a task beside its rows and is not looked at by dispatch. Open approvals and their votes,
-//! signals that came early, snapshots. Read and written under the task's lock, by key, each a small JSON document.
+//! signals that came early, snapshots, the shared context. Read and written under the task's lock, by key, each a small
+//! JSON document.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -19,15 +20,27 @@ pub enum NoteKey {
     Signals,
     /// States to come back to: [`Snapshots`].
     Snapshots,
+    /// What was written of the shared context: [`Written`](crate::context::Written).
+    Context,
+    /// The newest write of the worker of a subtask.
+    ContextWrite(Index),
+    /// A value of the shared context, by the number of its write. Never changes.
+    ContextValue(u32),
 }
 
 impl NoteKey {
+    /// Kinds from here on are read by key only: there may be very many, and lists of a task's notes are without them.
+    pub const UNLISTED: u8 = 100;
+
     /// As stores keep it: a kind, and a place within it.
     pub fn numbers(self) -> (u8, Index) {
         match self {
             NoteKey::Gate(index) => (1, index),
             NoteKey::Signals => (2, 0),
             NoteKey::Snapshots => (3, 0),
+            NoteKey::Context => (4, 0),
+            NoteKey::ContextWrite(index) => (5, index),
+            NoteKey::ContextValue(number) => (NoteKey::UNLISTED, number),
         }
     }
 
@@ -36,6 +49,9 @@ impl NoteKey {
             1 => Some(NoteKey::Gate(place)),
             2 => Some(NoteKey::Signals),
             3 => Some(NoteKey::Snapshots),
+            4 => Some(NoteKey::Context),
+            5 => Some(NoteKey::ContextWrite(place)),
+            NoteKey::UNLISTED => Some(NoteKey::ContextValue(place)),
             _ => None,
         }
     }
@@ -101,8 +117,16 @@ pub struct Snapshot {
 
 /// The note as it was loaded or last written; `None` where there is none.
 pub(crate) fn get<T: DeserializeOwned>(rows: &Rows, task: TaskNo, key: NoteKey) -> Option<T> {
-    let body = rows.note(task, key)?;
-    Some(serde_json::from_slice(body).expect("notes are written by this module"))
+    rows.note(task, key).map(read)
+}
+
+/// As [`get`], and `None` too where it was not declared.
+pub(crate) fn loaded<T: DeserializeOwned>(rows: &Rows, task: TaskNo, key: NoteKey) -> Option<T> {
+    rows.loaded_note(task, key).map(read)
+}
+
+fn read<T: DeserializeOwned>(body: &Bytes) -> T {
+    serde_json::from_slice(body).expect("notes are written by this module")
 }
 
 pub(crate) fn put<T: Serialize>(rows: &mut Rows, task: TaskNo, key: NoteKey, note: &T) {

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     check::PREVIOUS,
-    draft::{Does, Draft, OnFailure, Retry, RunIf},
+    draft::{ContextKeys, Does, Draft, OnFailure, Retry, RunIf},
     id::{Index, RouteNo},
     nested::Inside,
     task::Priority,
@@ -90,6 +90,8 @@ pub struct Node {
     pub on_failure: OnFailure,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compensate: Option<Undo>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub context: ContextKeys,
     /// Which subtask it undoes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compensates: Option<Index>,
@@ -522,6 +524,7 @@ pub fn body(
                 route: route(&RouteSpec::new(&undo.agent, &undo.capabilities)),
                 input: undo.input.clone(),
             }),
+            context: draft.context.clone(),
             compensates: None,
             does,
             outer: draft.depends_on.iter().filter_map(|key| outer.get(key.as_str()).copied()).collect(),

@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
 
 use crate::{
-    command::Command,
+    command::{Command, Writer},
     draft::{Does, OnFailure},
+    expr,
     id::{Index, LeaseAt, SessionNo, TaskId, TaskNo, TenantNo},
     note::NoteKey,
     plan::{Node, Plan},
@@ -29,6 +30,9 @@ pub struct Reads {
     /// What these delivered, if they are completed. Never changes once it is there.
     pub outputs: BTreeSet<(TaskNo, Index)>,
     pub notes: BTreeSet<(TaskNo, NoteKey)>,
+    /// Values of the shared context, by key (`None`: all), if they were written. Of these tasks the note that tells where
+    /// they are is wanted too. What a write has written never changes.
+    pub context: BTreeSet<(TaskNo, Option<String>)>,
     /// More may be written than the rows that were loaded, so these have to be locked.
     pub locks: bool,
 }
@@ -42,6 +46,7 @@ pub fn task_of(command: &Command) -> Option<TaskNo> {
         | Command::Review { task, .. }
         | Command::Rerun { task, .. }
         | Command::Snapshot { task, .. }
+        | Command::WriteContext { task, .. }
         | Command::Decide { task, .. }
         | Command::Signal { task, .. }
         | Command::Route { task, .. }
@@ -54,6 +59,7 @@ pub fn task_of(command: &Command) -> Option<TaskNo> {
         | Command::Unblock { task, .. } => Some(*task),
         Command::Finish { at, .. }
         | Command::Spawn { at, .. }
+        | Command::ReadContext { at, .. }
         | Command::Report { at, .. }
         | Command::Return { at, .. }
         | Command::Lose { at }
@@ -89,6 +95,7 @@ pub fn reads(command: &Command, plans: &BTreeMap<TaskNo, Arc<Plan>>, into: &mut 
             if let Some(inside) = &submit.request.inside {
                 into.subtasks.insert((inside.task, inside.index));
             }
+            into.locks |= !submit.context.is_empty();
             if submit.served.is_some() && submit.plan.nodes().iter().any(|node| !node.is_plain()) {
                 into.locks = true;
             }
@@ -112,10 +119,28 @@ pub fn reads(command: &Command, plans: &BTreeMap<TaskNo, Arc<Plan>>, into: &mut 
         Command::Rerun { task, rerun } => {
             into.whole.insert(*task);
             into.outputs.extend(rerun.restored.values().map(|old| (*task, *old)));
+            if rerun.context.is_some() {
+                into.notes.insert((*task, NoteKey::Context));
+            }
             into.locks = true;
         }
         Command::Snapshot { task, .. } => {
             into.notes.insert((*task, NoteKey::Snapshots));
+        }
+        Command::WriteContext { task, write } => {
+            into.notes.insert((*task, NoteKey::Context));
+            if let Writer::Worker { at, .. } = write.writer
+                && one(at.index).is_some()
+            {
+                into.subtasks.insert((*task, at.index));
+                into.notes.insert((*task, NoteKey::ContextWrite(at.index)));
+            }
+        }
+        Command::ReadContext { at, .. } => {
+            if one(at.index).is_some() {
+                into.subtasks.insert((at.task, at.index));
+                into.notes.insert((at.task, NoteKey::Context));
+            }
         }
         Command::Finish { at, .. } => {
             if let Some((task, plan)) = one(at.index) {
@@ -225,6 +250,7 @@ pub(crate) fn decision(task: TaskNo, index: Index, plan: &Plan, into: &mut Reads
     let dependencies = node.depends_on.iter().map(|&dependency| (task, dependency));
     into.subtasks.extend(dependencies.clone());
     into.outputs.extend(dependencies);
+    context(task, node, into);
     match node.does {
         Does::Work | Does::Timer(_) | Does::Workflow(_) => {}
         Does::Approval(_) => {
@@ -240,6 +266,26 @@ pub(crate) fn decision(task: TaskNo, index: Index, plan: &Plan, into: &mut Reads
             into.outputs.extend(plan.children(index).map(|child| (task, child)));
             into.locks = true;
         }
+    }
+}
+
+/// What its expressions name of the shared context.
+fn context(task: TaskNo, node: &Node, into: &mut Reads) {
+    let own = match &node.does {
+        Does::Signal(gate) => gate.matches.as_deref(),
+        Does::Map(map) => Some(&map.over[..]),
+        Does::Loop(of) => Some(&of.until[..]),
+        Does::Workflow(call) => call.parameters_from.as_deref(),
+        Does::Work | Does::Approval(_) | Does::Timer(_) | Does::Group(_) | Does::Round => None,
+    };
+    for text in node.when.as_deref().into_iter().chain(own).filter(|text| text.contains("context")) {
+        match expr::members(text, "context") {
+            Some(keys) => into.context.extend(keys.into_iter().map(|key| (task, Some(key)))),
+            None => drop(into.context.insert((task, None))),
+        }
+    }
+    if into.context.range((task, None)..).next().is_some_and(|(of, _)| *of == task) {
+        into.notes.insert((task, NoteKey::Context));
     }
 }
 

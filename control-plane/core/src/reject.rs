@@ -46,6 +46,10 @@ pub enum Reject {
     ChildConflict(String),
     #[error("the subtask does not wait for this task")]
     NotAwaited,
+    #[error("`{key}` has version {version}, expected {expected} (0: there is none); read it again")]
+    VersionConflict { key: String, version: u64, expected: u64 },
+    #[error("{0}")]
+    ContextFull(String),
     #[error("the session is gone; open a new one")]
     SessionUnknown,
     #[error("connection {connection} of this session is taken up; connect with a higher number, got {got}")]
@@ -77,6 +81,8 @@ impl Reject {
             Reject::TooDeep { .. } => "TOO_DEEP",
             Reject::ChildConflict(_) => "CHILD_CONFLICT",
             Reject::NotAwaited => "NOT_AWAITED",
+            Reject::VersionConflict { .. } => "VERSION_CONFLICT",
+            Reject::ContextFull(_) => "CONTEXT_FULL",
             Reject::SessionUnknown => "SESSION_UNKNOWN",
             Reject::SessionTaken { .. } => "SESSION_TAKEN",
             Reject::BatchFull => "BATCH_FULL",

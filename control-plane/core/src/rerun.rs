@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     command::{Reply, Rerun},
-    compensate,
+    compensate, context,
     decide::give_up,
     draft::Does,
     effect::{Effect, Wake},
@@ -57,7 +57,14 @@ pub(crate) fn rerun(
         return Err(Reject::SubtaskState { action: "rerun", state: sub.state, hint });
     }
     if rerun.from.is_empty() {
-        return Err(Reject::SubtaskUnknown);
+        return match &rerun.context {
+            Some(_) if status.is_terminal() => Err(Reject::TaskFinished(status)),
+            Some(keys) => {
+                context::restore(rows, frame, task, keys, &rerun.by, &rerun.reason);
+                Ok(Reply::Rerun { status, subtasks: Vec::new() })
+            }
+            None => Err(Reject::SubtaskUnknown),
+        };
     }
     let mut rerun = rerun.clone();
     ask_again(&plan, &mut rerun);
@@ -77,6 +84,9 @@ pub(crate) fn rerun(
     }
     reopen(rows, frame, task);
     compensate::call_off(rows, frame, task);
+    if let Some(keys) = &rerun.context {
+        context::restore(rows, frame, task, keys, &rerun.by, &rerun.reason);
+    }
     let first = plan.len();
     let owner = |index: &Index| plan.node(*index).and_then(|node| node.parent);
     let queues: Vec<bool> = again.iter().map(|i| owner(i).is_some_and(|of| is_windowed(&plan, of))).collect();

@@ -11,10 +11,11 @@ use bytes::Bytes;
 
 use crate::{
     command::Request,
+    context::{Held, Written},
     effect::Effect,
     event::{Artifact, Event, What},
     id::{Index, SessionNo, TaskId, TaskNo, TenantNo},
-    note::NoteKey,
+    note::{self, NoteKey},
     plan::{Node, Plan},
     reads::Reads,
     session::{AgentDeclaration, Session},
@@ -237,6 +238,23 @@ impl Rows {
         of.iter().copied().filter(move |&(task, index)| self.subtask(task, index).is_some_and(completed))
     }
 
+    /// Where the values of these keys are that were written: each is to be loaded as a note.
+    pub fn context_values<'a>(
+        &'a self,
+        of: &'a BTreeSet<(TaskNo, Option<String>)>,
+    ) -> impl Iterator<Item = (TaskNo, u32)> + 'a {
+        of.iter().flat_map(|(task, key)| {
+            let written: Written = note::loaded(self, *task, NoteKey::Context).unwrap_or_default();
+            let named = move |name: &String| key.as_ref().is_none_or(|key| key == name);
+            written.keys.into_iter().filter(move |(name, _)| named(name)).filter_map(|(_, entry)| match entry
+                .held
+            {
+                Held::Write(number) => Some((*task, number)),
+                Held::Seed | Held::Deleted => None,
+            })
+        })
+    }
+
     /// Whether each plan that was loaded is as long as its task's row says.
     pub fn plans_are_whole(&self) -> bool {
         self.plans
@@ -330,6 +348,16 @@ impl Rows {
         *self.notes.get_mut(&(task, key)).expect("the note was declared by reads()").change() = Some(body);
     }
 
+    /// A note, if it was loaded or written, and there is one.
+    pub(crate) fn loaded_note(&self, task: TaskNo, key: NoteKey) -> Option<&Bytes> {
+        self.notes.get(&(task, key))?.row.as_ref()
+    }
+
+    /// A note of which it is known that there was none.
+    pub(crate) fn add_note(&mut self, task: TaskNo, key: NoteKey, body: Bytes) {
+        self.notes.insert((task, key), Slot { row: Some(body), fate: Fate::Touched(None) });
+    }
+
     /// What it delivered, empty for null; `None` where that is not known.
     pub(crate) fn delivered(&self, task: TaskNo, index: Index) -> Option<&Bytes> {
         self.delivered.get(&(task, index))
@@ -348,9 +376,13 @@ impl Rows {
             subtasks,
             outputs,
             notes,
+            context,
         } = wanted;
         subtasks.iter().all(|place| self.subtasks.contains_key(place))
             && notes.iter().all(|note| self.notes.contains_key(note))
+            && self
+                .context_values(context)
+                .all(|(task, write)| self.notes.contains_key(&(task, NoteKey::ContextValue(write))))
             && self.completed(outputs).all(|(task, index)| self.delivered.contains_key(&(task, index)))
     }
 

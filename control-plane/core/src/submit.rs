@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     command::{Done, Reply, Submit},
+    context,
     effect::{Effect, Wake},
     event::What,
     execute::execute,
@@ -40,6 +41,7 @@ pub(crate) fn submit(rows: &mut Rows, frame: &mut Frame<'_>, submit: &Submit) ->
         reason = format!("is the subtask `{}` of the task `{}`", inside.subtask_id, inside.task_id);
     }
     rows.record(frame, no, What::Task { status: TaskStatus::Planned, reason });
+    context::take_over(rows, frame, no, &submit.context);
     for (index, Done { output, artifacts, from }) in &submit.done {
         rows.add_output(no, *index, output.clone(), artifacts.clone());
         let reason = format!("taken over from task `{from}`");

@@ -270,6 +270,11 @@ pub struct Subtask {
 }
 
 impl Subtask {
+    /// Whether this lease is current, and this session's.
+    pub(crate) fn is_held_by(&self, lease: LeaseId, session: SessionNo) -> bool {
+        self.lease == Some(lease) && self.session == Some(session)
+    }
+
     /// The row of a node that waits for so many dependencies.
     pub(crate) fn new(node: &Node, pending: u32, held: bool, at: Time) -> Subtask {
         Subtask {

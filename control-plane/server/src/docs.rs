@@ -1,5 +1,5 @@
-//! What never changes, kept in memory: plans, requests, and outputs of finished subtasks. A cache by bytes;
-//! what is not in it is read from the store.
+//! What never changes, kept in memory: plans, requests, outputs of finished subtasks, and values of shared contexts. A
+//! cache by bytes; what is not in it is read from the store.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -11,6 +11,7 @@ use bytes::Bytes;
 use downbeat_core::{
     event::Artifact,
     id::{Index, TaskId, TaskNo, TenantNo},
+    note::NoteKey,
     plan::Plan,
     rows::{Growth, Output},
 };
@@ -20,6 +21,8 @@ use downbeat_store::{PlanRecord, Store, StoreError};
 const PLAN_BYTES: usize = 64 << 20;
 /// Half of what outputs may take.
 const OUTPUT_BYTES: usize = 64 << 20;
+/// Half of what values of shared contexts may take.
+const VALUE_BYTES: usize = 32 << 20;
 /// Half of what names of tasks may take.
 const NAME_BYTES: usize = 8 << 20;
 /// What a node and its dependents take beside their texts.
@@ -38,6 +41,8 @@ pub struct Delivered {
 pub struct Docs {
     plans: Mutex<Generations<TaskNo, Arc<PlanRecord>>>,
     outputs: Mutex<Generations<(TaskNo, Index), Delivered>>,
+    /// Values of shared contexts, by the number of the write.
+    values: Mutex<Generations<(TaskNo, u32), Bytes>>,
     names: Mutex<Generations<(TenantNo, TaskId), TaskNo>>,
 }
 
@@ -46,6 +51,7 @@ impl Default for Docs {
         Docs {
             plans: Mutex::new(Generations::new(PLAN_BYTES)),
             outputs: Mutex::new(Generations::new(OUTPUT_BYTES)),
+            values: Mutex::new(Generations::new(VALUE_BYTES)),
             names: Mutex::new(Generations::new(NAME_BYTES)),
         }
     }
@@ -178,6 +184,46 @@ impl Docs {
             }
         }
         Ok(found)
+    }
+
+    /// What these writes have written to the task's shared context, in the order asked.
+    ///
+    /// # Errors
+    /// The store's, and `Corrupt` where one is not there.
+    pub async fn context_values(
+        &self,
+        store: &dyn Store,
+        task: TaskNo,
+        writes: &[u32],
+    ) -> Result<Vec<Bytes>, StoreError> {
+        let mut found: BTreeMap<u32, Bytes> = {
+            let mut values = lock(&self.values);
+            writes.iter().filter_map(|write| Some((*write, values.get(&(task, *write))?))).collect()
+        };
+        let missing: Vec<NoteKey> = writes
+            .iter()
+            .filter(|write| !found.contains_key(write))
+            .map(|write| NoteKey::ContextValue(*write))
+            .collect();
+        if !missing.is_empty() {
+            for (key, body) in store.notes_at(task, &missing).await? {
+                if let NoteKey::ContextValue(write) = key {
+                    self.learn_context_value(task, write, body.clone());
+                    found.insert(write, body);
+                }
+            }
+        }
+        let of = |write: &u32| {
+            let lost = || StoreError::Corrupt(format!("task {task} has no value of its write {write}"));
+            found.get(write).cloned().ok_or_else(lost)
+        };
+        writes.iter().map(of).collect()
+    }
+
+    /// Remembers a durable value of a shared context.
+    pub fn learn_context_value(&self, task: TaskNo, write: u32, value: Bytes) {
+        let bytes = NODE_BYTES + value.len();
+        lock(&self.values).insert((task, write), value, bytes);
     }
 
     /// Remembers an accepted plan.

@@ -3,6 +3,7 @@
 
 mod again;
 mod agents;
+mod context;
 mod drafts;
 pub mod schedules;
 mod workflows;
@@ -35,6 +36,7 @@ use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+pub use self::context::{ContextChange, ContextEntry, Difference, SubtaskDifference};
 pub use self::workflows::Start;
 use crate::{
     committer::{Answer, Answered, Input},
@@ -172,6 +174,7 @@ impl Engine {
             plan: Arc::new(plan),
             served,
             done: BTreeMap::new(),
+            context: BTreeMap::new(),
         })
     }
 

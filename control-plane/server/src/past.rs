@@ -36,6 +36,29 @@ pub(crate) struct Fork {
     pub(crate) done: BTreeMap<Index, Index>,
 }
 
+/// The states of the subtasks that were there right after the event with that number. One that had not yet been handed
+/// out since it was added or came back is `pending`.
+pub(crate) fn states(plan: &Plan, events: &[Event], number: u64) -> BTreeMap<Index, SubtaskState> {
+    let grown_after = |event: &Event| match event.what {
+        What::Grown { first, .. } if event.number > number => Some(first),
+        _ => None,
+    };
+    let len = events.iter().filter_map(grown_after).min().unwrap_or(plan.len());
+    let mut states: BTreeMap<Index, SubtaskState> =
+        (0..len).map(|index| (index, SubtaskState::Pending)).collect();
+    for event in events.iter().filter(|event| event.number <= number) {
+        match event.what {
+            What::Subtask { index, state, .. } | What::Ended { index, state, .. } => {
+                states.insert(index, state);
+            }
+            What::Leased { index, .. } => drop(states.insert(index, SubtaskState::Leased)),
+            What::Returned { index, .. } => drop(states.insert(index, SubtaskState::Ready)),
+            _ => {}
+        }
+    }
+    states
+}
+
 impl Past {
     /// The state right after the event with that number. `events` is the whole history.
     pub(crate) fn at(plan: &Plan, events: &[Event], number: u64) -> Past {

@@ -221,6 +221,7 @@ fn fold(event: &Event, subtasks: &mut [SubtaskView], statuses: &mut Vec<(TaskSta
         | What::Voted { .. }
         | What::Signalled { .. }
         | What::Snapshot { .. }
+        | What::Context { .. }
         | What::Task { .. } => {}
     }
 }

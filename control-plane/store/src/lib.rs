@@ -125,8 +125,15 @@ pub trait Store: Send + Sync + 'static {
     /// All outputs of a task.
     fn outputs_of(&self, task: TaskNo) -> BoxFuture<'_, Result<Vec<Output>>>;
 
-    /// All notes of a task, by their keys.
+    /// All notes of a task, by their keys, but for the kinds from [`NoteKey::UNLISTED`] on.
     fn notes(&self, task: TaskNo) -> BoxFuture<'_, Result<Vec<(NoteKey, Bytes)>>>;
+
+    /// Notes of a task by their keys; those that there are not are left out.
+    fn notes_at<'a>(
+        &'a self,
+        task: TaskNo,
+        keys: &'a [NoteKey],
+    ) -> BoxFuture<'a, Result<Vec<(NoteKey, Bytes)>>>;
 
     /// Events with a number above `after`, at most about `limit` (whole batches are not cut short of it).
     fn events(&self, task: TaskNo, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Event>>>;

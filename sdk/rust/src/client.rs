@@ -5,6 +5,7 @@
 //! Nothing about workers belongs here.
 
 mod agents;
+mod context;
 mod reviews;
 mod schedules;
 mod tasks;

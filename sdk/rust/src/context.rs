@@ -19,7 +19,11 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Artifact, Error, HandlerError, REQUEST_BYTES_MAX, Subtask,
     proto::{Brief, Dependency, PlannedSubtask},
-    worker::{MESSAGE_BYTES_MAX, Shared, SpawnCall, SpawnReply, Spawned, truncate},
+    shared::SharedContext,
+    worker::{
+        ContextAsk, ContextCall, ContextReply, MESSAGE_BYTES_MAX, Shared, SharedAnswer, SpawnCall,
+        SpawnReply, Spawned, truncate,
+    },
 };
 
 /// Bytes of children that are added at once: a request, less what is around them in the message.
@@ -92,6 +96,8 @@ struct Attempt {
     artifacts: Mutex<Vec<Artifact>>,
     /// One request to add children at a time.
     spawning: Arc<Semaphore>,
+    /// One request to the shared context at a time: a write is recognised by its number only while there is no later one.
+    sharing: Arc<Semaphore>,
     shared: Arc<Shared>,
 }
 
@@ -117,8 +123,9 @@ impl Context {
         cancellation: Arc<Cancellation>,
         shared: Arc<Shared>,
     ) -> Self {
-        let (artifacts, spawning) = (Mutex::default(), Arc::new(Semaphore::new(1)));
-        let attempt = Attempt { brief, output_bytes_max, cancellation, artifacts, spawning, shared };
+        let (artifacts, turn) = (Mutex::default(), || Arc::new(Semaphore::new(1)));
+        let (spawning, sharing) = (turn(), turn());
+        let attempt = Attempt { brief, output_bytes_max, cancellation, artifacts, spawning, sharing, shared };
         Self { attempt: Arc::new(attempt) }
     }
 
@@ -162,14 +169,20 @@ impl Context {
         parse("INVALID_INPUT", "the input", &self.brief().input)
     }
 
-    /// The shared context of the task, a JSON object.
+    /// The context that was handed over, a JSON object: the keys of the shared context that the plan names for this
+    /// subtask, as they were when it got the lease; where the plan names none, what the task was given.
     ///
     /// # Errors
     /// `INVALID_CONTEXT`, not retryable, when it has another shape than `T`.
-    pub fn shared<T: DeserializeOwned>(&self) -> Result<T, HandlerError> {
+    pub fn handed<T: DeserializeOwned>(&self) -> Result<T, HandlerError> {
         let context = &self.brief().context;
         let context = if context.is_empty() { &Bytes::from_static(b"{}") } else { context };
-        parse("INVALID_CONTEXT", "the shared context", context)
+        parse("INVALID_CONTEXT", "the context", context)
+    }
+
+    /// The shared context of the task, to be read and written while this attempt has its lease.
+    pub fn shared(&self) -> SharedContext {
+        SharedContext::new(self.clone())
     }
 
     /// The output of a direct dependency, fetched first when it was too large for the brief.
@@ -267,6 +280,24 @@ impl Context {
             Spawned::Added(subtask_ids) => Ok(subtask_ids),
             Spawned::LeaseLost => Err(Error::LeaseLost),
             Spawned::Refused(message) => Err(Error::SpawnRefused { message }),
+        }
+    }
+
+    /// Asks for the shared context, and waits for the answer.
+    pub(crate) async fn ask(&self, ask: ContextAsk) -> SharedAnswer {
+        let answered = async {
+            let turn = Arc::clone(&self.attempt.sharing).acquire_owned().await.ok()?;
+            let (answer, answered) = oneshot::channel();
+            let reply = ContextReply { answer, _turn: turn };
+            let call = ContextCall { lease_id: self.lease_id(), ask, reply };
+            self.attempt.shared.contexts.send(call).await.ok()?;
+            answered.await.ok()
+        };
+        tokio::select! {
+            // What is known counts, even if it shall stop.
+            biased;
+            answer = answered => answer.unwrap_or(SharedAnswer::LeaseLost),
+            () = self.cancelled() => SharedAnswer::LeaseLost,
         }
     }
 

@@ -85,6 +85,30 @@ pub enum Error {
         /// What was expected and what came.
         message: String,
     },
+    /// A key of the shared context has another version than expected: somebody else wrote it.
+    #[error(
+        "the key {key:?} of the shared context has version {version} (0: there is none), another one was expected"
+    )]
+    VersionConflict {
+        /// The key.
+        key: String,
+        /// That it has.
+        version: u64,
+    },
+    /// The control plane does not write this to the shared context.
+    #[error("the control plane refused the write to the shared context: {message}")]
+    ContextRefused {
+        /// What was expected and what came.
+        message: String,
+    },
+    /// A value of the shared context that has another shape.
+    #[error("the value of {key:?} in the shared context does not fit: {source}")]
+    InvalidValue {
+        /// The key.
+        key: String,
+        /// What serde_json said.
+        source: serde_json::Error,
+    },
     /// A worker that cannot be built as declared.
     #[error("invalid worker: {problem}")]
     InvalidWorker {

@@ -47,8 +47,14 @@
 //! [`Subtask::timer`], [`Subtask::group`], [`Subtask::map`], [`Subtask::repeat`]. A handler may add children to its own
 //! subtask ([`Context::spawn`]) and be called again when they have ended ([`Output::suspend`]).
 //!
+//! # Share what several subtasks need
+//! A task has a context of JSON values by key, each with a version: [`Context::shared`] reads and writes it under the
+//! lease, [`Client::context`] and [`Client::put_context`] from outside, `context.KEY` in expressions reads it, and
+//! [`Subtask::context`] has it handed over with the brief.
+//!
 //! # What holds
-//! - Every call may be sent twice, and the client retries what may pass; only [`Client::rerun`] is sent once.
+//! - Every call may be sent twice, and the client retries what may pass; only [`Client::rerun`], and writes
+//!   to a context that expect a version, are sent once.
 //! - An attempt runs under a *lease*. Its id only ever grows ([`Context::lease_id`]): use it to fence side effects.
 //! - A worker that loses its connection keeps its attempts and takes its session up again. Results are sent until
 //!   the control plane has them.
@@ -62,6 +68,7 @@ mod client;
 mod context;
 mod error;
 mod request;
+mod shared;
 mod worker;
 
 /// The worker's session machine, let out for fuzzing: no part of the contract.
@@ -84,6 +91,7 @@ pub use self::{
         ListTasks, Loop, Map, Plan, RerunTask, RunWorkflow, ScheduleSpec, SignalGate, SignalTask, SubmitTask,
         Subtask, Timer, Timing, Workflow, WorkflowCall,
     },
+    shared::{SharedContext, Versioned},
     worker::{
         Agent, Artifact, CANCEL_GRACE_DEFAULT, DRAIN_TIMEOUT_DEFAULT, Ended, Handler, HandlerError, Output,
         SLOTS_DEFAULT, SLOTS_MAX, Worker, WorkerBuilder,

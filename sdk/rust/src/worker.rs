@@ -38,8 +38,8 @@ use self::{
 };
 pub(crate) use self::{
     handler::{MESSAGE_BYTES_MAX, truncate},
-    runtime::{Shared, SpawnCall, SpawnReply},
-    session::Spawned,
+    runtime::{ContextAsk, ContextCall, ContextReply, Shared, SpawnCall, SpawnReply},
+    session::{Shared as SharedAnswer, Spawned, Write},
 };
 use crate::{
     Error,
@@ -239,7 +239,7 @@ impl Worker {
 
     async fn serve(self, signals: bool, stop: impl Future<Output = ()>) -> Result<Ended, Error> {
         let slots = self.hello.slots as usize;
-        let (shared, spawns) = Shared::new(self.addresses.clone());
+        let (shared, calls) = Shared::new(self.addresses.clone());
         let shared = Arc::new(shared);
         let (finished_tx, finished) = mpsc::channel(slots);
         let shutdown = Shutdown::default();
@@ -248,7 +248,7 @@ impl Worker {
             session: Session::new(Settings { hello: self.hello, cancel_grace: self.cancel_grace }),
             handlers: Handlers::new(Handle::current(), self.handlers, Arc::clone(&shared), finished_tx),
             finished,
-            spawns,
+            calls,
             shared,
             shutdown: shutdown.clone(),
             signals,

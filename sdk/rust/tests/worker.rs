@@ -279,7 +279,7 @@ async fn dependencies_come_from_the_brief_or_are_fetched() {
     let _worker = run(echo(&control_plane.addr, |context: Context| async move {
         let small: String = context.dependency("small").await?;
         let large: String = context.dependency("large").await?;
-        let shared: Value = context.shared()?;
+        let shared: Value = context.handed()?;
         let unknown = context.dependency::<Value>("none").await.unwrap_err();
         Output::json(&json!([small, large, shared, unknown.message]))
     }));

@@ -327,6 +327,7 @@ impl World {
             plan: Arc::new(plan),
             served: execute.then(|| routes(agents)),
             done: BTreeMap::new(),
+            context: BTreeMap::new(),
         })));
     }
 

@@ -280,6 +280,7 @@ impl Rig {
                     self.is_open = false;
                 }
                 Action::Spawned { .. } => panic!("no handler has asked for children"),
+                Action::Shared { .. } => panic!("no handler has asked for the context"),
                 Action::AskDrain { session_id } => assert_eq!(Some(session_id), self.session.session_id()),
                 Action::End(_) => self.ended = true,
             }
@@ -340,6 +341,7 @@ impl Rig {
                 assert!(ids.iter().all(stops), "acknowledged, and runs on");
             }
             Sent::Spawn(_) => panic!("no handler has asked for children"),
+            Sent::ContextWrite(_) | Sent::ContextRead(_) => panic!("no handler has asked for the context"),
             Sent::Goodbye(_) => {}
         }
     }

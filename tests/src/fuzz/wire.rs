@@ -17,7 +17,7 @@ use downbeat_proto::v1::{self as pb, session_request::Message};
 use downbeat_server::{
     engine::{Point, RerunRequest, Submission},
     failure::Failure,
-    wire::{body, json, past, query::Query, request, session, workflow},
+    wire::{body, context, json, past, query::Query, request, session, workflow},
 };
 use serde_json::{Value, json, value::RawValue};
 
@@ -70,6 +70,8 @@ const FIELDS: &[&str] = &[
     "description",
     "by",
     "children",
+    "key",
+    "value",
     "comment",
     "digest",
     "event",
@@ -363,7 +365,11 @@ fn worker(request: pb::SessionRequest) {
         Some(Message::Spawn(it)) => {
             judge(request::children(it.children)).iter().for_each(|drafts| drafted(drafts));
         }
-        Some(Message::Goodbye(_)) | None => {}
+        Some(Message::ContextWrite(it)) => {
+            let value = judge(context::under_lease(&it.key, it.value.as_ref())).flatten();
+            assert!(value.is_none_or(|value| value.len() <= limits::CONTEXT_VALUE_BYTES));
+        }
+        Some(Message::ContextRead(_) | Message::Goodbye(_)) | None => {}
     }
 }
 

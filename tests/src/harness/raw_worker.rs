@@ -4,10 +4,11 @@
 use std::collections::VecDeque;
 
 use downbeat_proto::v1::{
-    AgentDeclaration, AssignAck, AttemptError, Brief, CancelAck, Completed, Failed, Goodbye, Heartbeat,
-    Hello, LeaseRef, Progress, Result as AttemptResult, ResultAck, Results, Resume, SessionRequest,
-    SessionResponse, Welcome, result::Outcome, result_ack::Verdict, session_request::Message as Said,
-    session_response::Message as Heard, worker_service_client::WorkerServiceClient,
+    AgentDeclaration, AssignAck, AttemptError, Brief, CancelAck, Completed, ContextAnswer, Failed, Goodbye,
+    Heartbeat, Hello, LeaseRef, Progress, Result as AttemptResult, ResultAck, Results, Resume,
+    SessionRequest, SessionResponse, Welcome, result::Outcome, result_ack::Verdict,
+    session_request::Message as Said, session_response::Message as Heard,
+    worker_service_client::WorkerServiceClient,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -25,6 +26,7 @@ pub struct RawWorker {
     briefs: VecDeque<Brief>,
     acks: VecDeque<ResultAck>,
     cancels: VecDeque<Vec<LeaseRef>>,
+    answers: VecDeque<ContextAnswer>,
 }
 
 impl RawWorker {
@@ -69,6 +71,7 @@ impl RawWorker {
                 briefs: VecDeque::new(),
                 acks: VecDeque::new(),
                 cancels: VecDeque::new(),
+                answers: VecDeque::new(),
             }),
             other => panic!("expected a welcome, got {other:?}"),
         }
@@ -171,6 +174,17 @@ impl RawWorker {
         self.cancels.pop_front().expect("waited for it")
     }
 
+    /// The next answer about the shared context.
+    ///
+    /// # Panics
+    /// When the stream ends before.
+    pub async fn answered(&mut self) -> ContextAnswer {
+        while self.answers.is_empty() {
+            self.take_in("an answer").await;
+        }
+        self.answers.pop_front().expect("waited for it")
+    }
+
     /// Whether a brief has come that nobody asked for yet.
     pub fn has_brief(&self) -> bool {
         !self.briefs.is_empty()
@@ -181,6 +195,7 @@ impl RawWorker {
             Some(Heard::Assign(assign)) => self.briefs.extend(assign.briefs),
             Some(Heard::ResultAcks(acks)) => self.acks.extend(acks.acks),
             Some(Heard::Cancel(cancel)) => self.cancels.push_back(cancel.leases),
+            Some(Heard::ContextAnswer(answer)) => self.answers.push_back(answer),
             Some(Heard::Welcome(_) | Heard::Drain(_) | Heard::SpawnAck(_)) => {}
             None => panic!("the stream ended before {waits_for}"),
         }

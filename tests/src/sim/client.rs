@@ -16,7 +16,7 @@ use downbeat_core::{
     task::{Mode, Priority, TaskStatus},
 };
 use downbeat_server::{
-    engine::{Engine, Point, RerunRequest, Submission},
+    engine::{ContextChange, Engine, Point, RerunRequest, Submission},
     failure::Failure,
     follow::Follower,
     view::TaskView,
@@ -334,7 +334,7 @@ impl Client {
     /// Does one thing that a person, or a script gone wild, might do.
     async fn meddle(&self, task: TaskNo) -> Option<()> {
         let index = self.draw_index();
-        match self.world.draw(|rng| rng.below(20)) {
+        match self.world.draw(|rng| rng.below(22)) {
             0 | 1 if self.forked => {}
             0 => {
                 let answer = self.try_submit(self.request.clone()).await?;
@@ -388,8 +388,35 @@ impl Client {
             17 if self.world.draw(|rng| rng.per_mille(300)) => self.rerun(task, index).await?,
             18 if self.world.draw(|rng| rng.per_mille(300)) => self.travel(task).await?,
             19 if self.world.draw(|rng| rng.per_mille(50)) => self.fork(task).await?,
+            20 => self.write(task).await?,
+            21 => self.read(task).await?,
             _ => {}
         }
+        Some(())
+    }
+
+    /// Writes to the shared context, perhaps only where it finds a certain version.
+    async fn write(&self, task: TaskNo) -> Option<()> {
+        let unique = self.world.number();
+        let change = self.world.draw(|rng| ContextChange {
+            key: rng.pick(&plans::KEYS).copied().unwrap_or_default().to_owned(),
+            value: rng.per_mille(850).then(|| Bytes::from(format!("{{\"unique\":{unique}}}"))),
+            expected_version: rng.coin().then(|| rng.below(4)),
+            by: plans::PEOPLE[0].to_owned(),
+        });
+        self.world.audit(|auditor| auditor.contexts().0.asking(task, &change));
+        let write =
+            move |engine: Engine, id: String| async move { engine.write_context(TENANT, &id, change).await };
+        let answer = self.call(write).await?;
+        self.world.note(|| format!("somebody writes to the context of task {task}: {answer:?}"));
+        Some(())
+    }
+
+    /// Reads the shared context: what is shown was written.
+    async fn read(&self, task: TaskNo) -> Option<()> {
+        let read = move |engine: Engine, id: String| async move { engine.context(TENANT, &id, None).await };
+        let entries = self.call(read).await?.ok()?;
+        self.world.audit(|auditor| auditor.contexts().0.shown(task, &entries));
         Some(())
     }
 

@@ -166,6 +166,14 @@ impl Store for FaultyStore {
         Box::pin(self.trip(async move { self.inner.notes(task).await }))
     }
 
+    fn notes_at<'a>(
+        &'a self,
+        task: TaskNo,
+        keys: &'a [NoteKey],
+    ) -> BoxFuture<'a, Result<Vec<(NoteKey, Bytes)>>> {
+        Box::pin(self.trip(async move { self.inner.notes_at(task, keys).await }))
+    }
+
     fn events(&self, task: TaskNo, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Event>>> {
         Box::pin(self.trip(async move { self.inner.events(task, after, limit).await }))
     }

@@ -3,8 +3,8 @@
 
 use downbeat_core::{
     draft::{
-        Approval, Approvers, Choice, Compensate, Does, Draft, Failures, Loop, Map, OnFailure, OnLimit,
-        OnTimeout, Retry, RunIf, SignalGate, Then, Timer,
+        Approval, Approvers, Choice, Compensate, ContextKeys, Does, Draft, Failures, Loop, Map, OnFailure,
+        OnLimit, OnTimeout, Retry, RunIf, SignalGate, Then, Timer,
     },
     task::Priority,
 };
@@ -20,6 +20,8 @@ const SUBTASKS_MAX: u64 = 30;
 const DEPTH_MAX: usize = 3;
 /// Signals that gates wait for and clients send.
 pub const SIGNALS: [&str; 2] = ["go", "data"];
+/// Keys of the shared context that workers and clients write.
+pub const KEYS: [&str; 2] = ["k0", "k1"];
 /// Who decides about approvals; the last one only in the second place.
 pub const PEOPLE: [&str; 3] = ["ann", "bob", "cid"];
 /// Those who are asked second are also known by this.
@@ -142,6 +144,11 @@ fn enrich(rng: &mut Rng, draft: &mut Draft, before: &[Draft], depth: usize, in_b
         let other = name(rng, &AGENTS);
         draft.fallback = if other == draft.agent { Vec::new() } else { vec![other] };
     }
+    draft.context = match rng.below(10) {
+        0 => ContextKeys::All,
+        1 => ContextKeys::Only(vec![name(rng, &KEYS)]),
+        _ => ContextKeys::Given,
+    };
     if !in_body && rng.per_mille(200) {
         draft.compensate = Some(Compensate { agent: name(rng, &AGENTS), ..Compensate::default() });
     }
@@ -157,6 +164,7 @@ fn condition(rng: &mut Rng, draft: &Draft, before: &[Draft]) -> Option<String> {
         5 => format!("(size(states) > 0 ? outputs : input).{on}.ok"),
         6 => format!("outputs.{on} == null"),
         7 => "false".to_owned(),
+        8 => format!("has(context.{0}) ? context.{0} != null : size(context) == 0", name(rng, &KEYS)),
         _ => format!("states.{on} == 'completed'"),
     })
 }

@@ -54,11 +54,13 @@ pub enum Plant {
     LostPassing,
     /// A schedule is written by whoever comes, whatever version was seen.
     NoScheduleFence,
+    /// A write to the shared context counts, whatever version it expects.
+    AnyVersion,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Plant; 15] = [
+    pub const ALL: [Plant; 16] = [
         Plant::LostWrite,
         Plant::LostDecrement,
         Plant::NoLocks,
@@ -74,6 +76,7 @@ impl Plant {
         Plant::NoKnownSignal,
         Plant::LostPassing,
         Plant::NoScheduleFence,
+        Plant::AnyVersion,
     ];
 }
 

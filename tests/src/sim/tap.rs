@@ -44,6 +44,11 @@ impl Tap {
         if let FromWorker::Spawn(spawn) = message {
             plant::forget_children(world, spawn);
         }
+        if let FromWorker::ContextWrite(write) = message
+            && world.has(Plant::AnyVersion)
+        {
+            write.expected_version = None;
+        }
         let session = lock(&self.0.session).map(|(session, _)| session);
         if let FromWorker::Hello(v1::Hello { resume: Some(resume), .. }) = message {
             let in_flight = leases(&resume.in_flight);
@@ -61,6 +66,8 @@ impl Tap {
             FromWorker::Hello(_)
             | FromWorker::Results(_)
             | FromWorker::Spawn(_)
+            | FromWorker::ContextWrite(_)
+            | FromWorker::ContextRead(_)
             | FromWorker::CancelAck(_)
             | FromWorker::Goodbye(_) => BTreeSet::new(),
         };
@@ -120,7 +127,11 @@ impl Tap {
             }),
             Some(ToWorker::Cancel(_)) if world.has(Plant::NoLeaseLost) => return false,
             Some(
-                ToWorker::ResultAcks(_) | ToWorker::SpawnAck(_) | ToWorker::Cancel(_) | ToWorker::Drain(_),
+                ToWorker::ResultAcks(_)
+                | ToWorker::SpawnAck(_)
+                | ToWorker::ContextAnswer(_)
+                | ToWorker::Cancel(_)
+                | ToWorker::Drain(_),
             )
             | None => {}
         }

@@ -2,6 +2,7 @@
 //! hang, forget and lie. Its memory dies with its process.
 
 mod attempt;
+mod write;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -187,6 +188,7 @@ impl Worker {
             }
             Some(ToWorker::Drain(_)) => self.draining = true,
             Some(ToWorker::SpawnAck(ack)) => self.spawned(&ack),
+            Some(ToWorker::ContextAnswer(answer)) => self.context_answered(&answer),
             Some(ToWorker::Welcome(_)) => self.world.fail("a second welcome came"),
             None => self.world.fail("an empty message came"),
         }
@@ -219,6 +221,24 @@ impl Worker {
             (Wire::Stale, Some(attempt)) if attempt.is_running() => drop(self.attempts.remove(&at.lease)),
             (Wire::Accepted | Wire::Refused | Wire::Stale, _) => {}
             (Wire::Duplicate | Wire::Unspecified, _) => self.world.fail(format!("children got {ack:?}")),
+        }
+    }
+
+    fn context_answered(&mut self, answer: &v1::ContextAnswer) {
+        use v1::context_answer::Verdict as Wire;
+        let Some(at) = answer.lease.as_ref().map(lease_at) else {
+            return self.world.fail("a write was answered without a lease");
+        };
+        self.world.note(|| format!("worker {}: a write of {} got {answer:?}", self.place, at.lease));
+        self.world.audit(|auditor| {
+            let (contexts, known) = auditor.contexts();
+            contexts.told(&known, at, answer);
+        });
+        match (answer.verdict(), self.attempts.get_mut(&at.lease)) {
+            (Wire::Done | Wire::Conflict, Some(attempt)) => attempt.write_answered(answer),
+            (Wire::Stale, Some(attempt)) if attempt.is_running() => drop(self.attempts.remove(&at.lease)),
+            (Wire::Done | Wire::Conflict | Wire::Stale, _) => {}
+            (Wire::Refused | Wire::Unspecified, _) => self.world.fail(format!("a write got {answer:?}")),
         }
     }
 
@@ -338,6 +358,13 @@ impl Worker {
             if let Some(message) = attempt.progress(now) {
                 let lease = Some(lease_ref(attempt.at));
                 messages.push(FromWorker::Progress(v1::Progress { lease, message, fraction: 0.0 }));
+            }
+            if let Some(write) = attempt.take_write(&self.world) {
+                self.world.audit(|auditor| auditor.contexts().0.writing(attempt.at, &write));
+                if self.world.strikes(|_| self.world.settings.habits.doubles) {
+                    messages.push(FromWorker::ContextWrite(write.clone()));
+                }
+                messages.push(FromWorker::ContextWrite(write));
             }
             if let Some(children) = attempt.take_children() {
                 let lease = Some(lease_ref(attempt.at));

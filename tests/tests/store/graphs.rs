@@ -201,6 +201,31 @@ pub(crate) async fn notes_come_back_as_they_were_written(store: &dyn Store) {
     same(&load(store, &reads).await, &noted(rows(&tasks, &[], &[]), &written[..1], &one[1..]));
 }
 
+pub(crate) async fn notes_are_read_by_their_keys(store: &dyn Store) {
+    let (index, first, last) =
+        (NoteKey::Context, NoteKey::ContextValue(1), NoteKey::ContextValue(i32::MAX as u32));
+    let written = vec![
+        note(1, index, "{}"),
+        note(1, NoteKey::ContextWrite(7), "[7]"),
+        note(1, first, "\"one\""),
+        note(1, last, "null"),
+        note(2, first, "2"),
+    ];
+    let tasks = vec![build::task(1), build::task(2)];
+    write(store, &Changes { new_tasks: tasks, notes: written, ..Changes::default() }).await;
+    let mut found = store.notes_at(TaskNo(1), &[last, NoteKey::Signals, first, index]).await.unwrap();
+    found.sort();
+    let expected = [(index, "{}"), (first, "\"one\""), (last, "null")];
+    assert_eq!(found, expected.map(|(key, body)| (key, Bytes::from(body))));
+    assert_eq!(store.notes_at(TaskNo(1), &[]).await.unwrap(), []);
+    assert_eq!(store.notes_at(TaskNo(3), &[first]).await.unwrap(), []);
+    // Of those there may be very many: whoever lists notes does not see them.
+    let listed: Vec<NoteKey> =
+        store.notes(TaskNo(1)).await.unwrap().into_iter().map(|(key, _)| key).collect();
+    assert_eq!(listed, [index, NoteKey::ContextWrite(7)]);
+    assert_eq!(store.notes(TaskNo(2)).await.unwrap(), []);
+}
+
 pub(crate) async fn a_note_is_overwritten(store: &dyn Store) {
     let key = NoteKey::Gate(3);
     let tasks = vec![build::task(1)];

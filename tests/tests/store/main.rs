@@ -97,7 +97,7 @@ conformance! {
         each_plan_has_its_own_parts
         a_place_of_a_plan_is_taken_once
         a_plan_has_the_context_of_the_metadata
-        notes_come_back_as_they_were_written
+        notes_come_back_as_they_were_written notes_are_read_by_their_keys
         a_note_is_overwritten
         notes_of_a_task_that_is_not_there_are_absent
     }

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use super::{Code, Scope, Violation, check_capabilities, expressions::COMMON, group_word, name_issue};
 use crate::{
     draft::{
-        Approval, Call, Choice, Compensate, Does, Draft, Loop, Map, OnTimeout, Retry, SignalGate, Then, Timer,
+        Approval, Call, Choice, Compensate, ContextKeys, Does, Draft, Loop, Map, OnTimeout, Retry,
+        SignalGate, Then, Timer,
     },
     expr::schema_issue,
     limits,
@@ -54,6 +55,7 @@ impl Scope<'_> {
         if let Some(undo) = &draft.compensate {
             self.check_compensation(i, draft, undo, found);
         }
+        self.check_context(i, draft, found);
         if let Some(when) = &draft.when {
             self.check_expression(i, "when", when, draft, &COMMON, found);
         }
@@ -78,6 +80,22 @@ impl Scope<'_> {
             Does::Group(body) => self.check_body(i, draft, body, false, found),
             Does::Map(map) => self.check_map(i, draft, map, found),
             Does::Loop(of) => self.check_loop(i, draft, of, found),
+        }
+    }
+
+    fn check_context(&self, i: usize, draft: &Draft, found: &mut Vec<Violation>) {
+        let at = self.at(i, "context");
+        if !draft.does.is_work() && draft.context != ContextKeys::Given {
+            found.push(Violation::new(&at, "no worker does it, so nobody is handed any context"));
+        }
+        let ContextKeys::Only(keys) = &draft.context else { return };
+        if keys.len() > limits::CONTEXT_KEYS {
+            let (most, got) = (limits::CONTEXT_KEYS, keys.len());
+            let issue = format!("at most {most} keys (CONTEXT_KEYS), got {got}");
+            found.push(Violation::coded(Code::Limit, &at, issue));
+        }
+        for (k, key) in keys.iter().take(limits::CONTEXT_KEYS).enumerate() {
+            found.extend(name_issue(key).map(|issue| Violation::new(format!("{at}[{k}]"), issue)));
         }
     }
 

@@ -4,6 +4,7 @@
 //! out of steps ends everything.
 
 use std::{
+    borrow::Cow,
     cell::{Cell, RefCell},
     cmp::Ordering,
     collections::BTreeMap,
@@ -167,11 +168,11 @@ impl<'s> Evaluation<'s> {
         serde_json::from_slice(json).map_err(|error| Fault::Wrong(format!("not JSON: {error}")))
     }
 
-    fn whole(&self, root: &str, members: &BTreeMap<&'s str, &'s [u8]>) -> Result<Value, Fault> {
+    fn whole(&self, root: &str, members: &BTreeMap<Cow<'s, str>, &'s [u8]>) -> Result<Value, Fault> {
         let converted = members.iter().map(|(name, json)| {
             let of = |fault: Fault| fault.of(&format!("{root}.{name}"));
             let raw = self.document(json).map_err(of)?;
-            Ok((Rc::from(*name), Value::from_json(raw.get(), &self.fuel).map_err(of)?))
+            Ok((Rc::from(name.as_ref()), Value::from_json(raw.get(), &self.fuel).map_err(of)?))
         });
         Ok(Value::object(converted.collect::<Result<_, Fault>>()?))
     }

@@ -11,7 +11,8 @@ use std::{
 use bytes::Bytes;
 use downbeat_core::{
     check::{check, check_at},
-    command::{Action, Command, Decision, Request, Rerun, Sent, Submit, WorkResult},
+    command::{Action, Command, Decision, Request, Rerun, Sent, Submit, WorkResult, WriteContext, Writer},
+    context::keys_at,
     draft::{
         Approval, Call, Choice, Does, Draft, Failures, Loop, Map, OnFailure, OnLimit, OnTimeout, RunIf,
         SignalGate, Then, Timer,
@@ -100,6 +101,9 @@ pub(crate) struct Sketch {
     pub(crate) served: Option<&'static str>,
     /// The subtask that it is.
     pub(crate) begin: Option<Begin>,
+    /// What the request gave, and what a fork takes over.
+    pub(crate) given: &'static str,
+    pub(crate) taken: BTreeMap<String, Option<Bytes>>,
 }
 
 pub(crate) fn sketch(id: &str, graph: &str) -> Sketch {
@@ -120,6 +124,8 @@ pub(crate) fn sketch(id: &str, graph: &str) -> Sketch {
         digest: 1,
         served: None,
         begin: None,
+        given: "",
+        taken: BTreeMap::new(),
     }
 }
 
@@ -247,6 +253,18 @@ impl Sketch {
         self
     }
 
+    /// What the request gave as context.
+    pub(crate) fn given(mut self, json: &'static str) -> Sketch {
+        self.given = json;
+        self
+    }
+
+    /// What it takes over as a fork; `None`: not that key.
+    pub(crate) fn takes(mut self, key: &str, json: Option<&'static str>) -> Sketch {
+        self.taken.insert(key.to_owned(), json.map(|json| Bytes::from_static(json.as_bytes())));
+        self
+    }
+
     /// Starts at once, while only these agents are served.
     pub(crate) fn at_once(mut self, agents: &'static str) -> Sketch {
         self.served = Some(agents);
@@ -281,7 +299,8 @@ impl Sketch {
             request: Request { title: "a title".into(), inside: inside.clone(), ..Request::default() },
             served,
             done: BTreeMap::new(),
-            plan: Arc::new(plan.with_inside(inside)),
+            context: self.taken,
+            plan: Arc::new(plan.with_context(Bytes::from_static(self.given.as_bytes())).with_inside(inside)),
         }))
     }
 }
@@ -501,6 +520,54 @@ pub(crate) fn signal(name: &str, json: &'static str, id: &str) -> Ask {
     ask(move |world| {
         let sent = Sent { name, payload: Bytes::from_static(json.as_bytes()), by: "ann".into(), id };
         Command::Signal { task: world.task_no("t"), signal: Arc::new(sent) }
+    })
+}
+
+fn change(key: &str, json: Option<&'static str>, expected: Option<u64>, writer: Writer) -> WriteContext {
+    let value = json.map(|json| Bytes::from_static(json.as_bytes()));
+    WriteContext { key: key.to_owned(), value, expected_version: expected, writer }
+}
+
+/// A person writes a key of the context of `t`; `None`: deletes it.
+pub(crate) fn put(key: &str, json: Option<&'static str>, expected: Option<u64>) -> Ask {
+    let write = change(key, json, expected, Writer::Person { by: "ann".into() });
+    ask(move |world| Command::WriteContext { task: world.task_no("t"), write: Arc::new(write) })
+}
+
+/// A worker writes a key under its lease, with its own number.
+pub(crate) fn put_under(
+    lease: &str,
+    request: u64,
+    key: &str,
+    json: Option<&'static str>,
+    expected: Option<u64>,
+) -> Ask {
+    let (lease, key) = (lease.to_owned(), key.to_owned());
+    ask(move |world| {
+        let (at, session) = world.lease(&lease);
+        let write = change(&key, json, expected, Writer::Worker { at, session, request });
+        Command::WriteContext { task: at.task, write: Arc::new(write) }
+    })
+}
+
+/// A worker reads the context under its lease.
+pub(crate) fn read_under(lease: &str, key: Option<&str>) -> Ask {
+    let (lease, key) = (lease.to_owned(), key.map(str::to_owned));
+    ask(move |world| {
+        let (at, session) = world.lease(&lease);
+        Command::ReadContext { at, session, key }
+    })
+}
+
+/// Brings the context of `t` to what it was after an event; runs these again.
+pub(crate) fn back_to(event: u64, subtasks: &str) -> Ask {
+    let subtasks = subtasks.to_owned();
+    ask(move |world| {
+        let task = world.task_no("t");
+        let from = subtasks.split_whitespace().map(|name| world.place(name).1).collect();
+        let context = Some(keys_at(&world.plans[&task], &world.history[&task], event));
+        let rerun = Rerun { from, context, by: "ann".into(), reason: "back".into(), ..Rerun::default() };
+        Command::Rerun { task, rerun: Arc::new(rerun) }
     })
 }
 

@@ -12,6 +12,7 @@ mod attempt;
 mod backoff;
 mod children;
 mod compensation;
+mod context;
 mod decisions;
 mod execute;
 mod expr;

@@ -10,8 +10,8 @@ use downbeat_core::{
 use crate::{
     ask::{
         Ask, ack, block, cancel, complete, deadline, detach, done, drain, execute, expire, fails, forget,
-        hand_back, lose, open, overdue, pause, resume, retry, route, silence, sketch, submit, submit_for,
-        unblock, wake,
+        hand_back, lose, open, overdue, pause, put, put_under, read_under, resume, retry, route, silence,
+        sketch, submit, submit_for, unblock, wake,
     },
     table::given,
     world::World,
@@ -66,6 +66,10 @@ fn each_command_declares_its_rows() {
         (block("b"), "t: b"),
         (unblock("b"), "t: b"),
         (route("b", "coder"), "t: b"),
+        (put("k", None, None), "t"),
+        (put_under("a", 1, "k", None, None), "t: a"),
+        (put_under("z", 1, "k", None, None), "t"),
+        (read_under("a", None), "t: a"),
         (done("z#x"), "t"),
         (wake("z"), "t"),
         (pause("nobody"), "nobody: all"),

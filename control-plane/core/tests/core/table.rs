@@ -9,6 +9,7 @@
 
 use downbeat_core::{
     command::{Command, Reply, Verdict},
+    context::{Entry, Held},
     effect::{Effect, Wake},
     event::What,
     id::{Index, SessionNo, TaskNo},
@@ -166,6 +167,7 @@ impl World {
                 | What::Voted { .. }
                 | What::Signalled { .. }
                 | What::Snapshot { .. }
+                | What::Context { .. }
                 | What::Progress { .. },
             )
             | None => "",
@@ -214,6 +216,16 @@ impl World {
                 format!("spawned {}", children.len())
             }
             Ok(Reply::Spawned { .. }) => "stale".into(),
+            Ok(
+                Reply::ContextWritten { verdict: Verdict::Stale, .. }
+                | Reply::Context { verdict: Verdict::Stale, .. },
+            ) => "stale".into(),
+            Ok(Reply::ContextWritten { verdict: Verdict::Accepted, version }) => format!("version {version}"),
+            Ok(Reply::ContextWritten { verdict: Verdict::Duplicate, version }) => format!("again {version}"),
+            Ok(Reply::Context { keys, .. }) => {
+                let keys = keys.iter().map(|(key, entry)| format!("{key}={}", entry.version));
+                keys.collect::<Vec<_>>().join(" ")
+            }
             Ok(Reply::Session(no)) => format!("session {}", self.worker(*no)),
             Ok(Reply::Done) => "done".into(),
             Err(reject) => reject.code().into(),
@@ -260,6 +272,10 @@ impl World {
                         format!("{name} {}({attempt}) {}", outcome.word(), error.code)
                     }
                     What::Progress { message, .. } => format!("{name} says {message}"),
+                    What::Context { key, entry: Entry { version, held: Held::Deleted, .. }, .. } => {
+                        format!("{name} deletes {key}({version})")
+                    }
+                    What::Context { key, entry, .. } => format!("{name} writes {key}({})", entry.version),
                     What::Grown { count, .. } => format!("{name} grown({count})"),
                     What::Voted { option, by, .. } => format!("{name} {option} by {by}"),
                     What::Snapshot { name: snapshot, .. } => format!("{name} snapshot {snapshot}"),

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use downbeat_core::{
     apply::apply,
     command::{Command, Reply, Verdict},
+    context::{Entry, Held, Written, keys, seed},
     effect::{Effect, Next, Queued, Wake},
     event::{Event, What},
     id::{Index, LeaseId, ReplicaNo, RouteNo, SessionNo, TaskNo},
@@ -220,6 +221,11 @@ impl World {
             let body = self.outputs.get(&(task, index)).map(|output| output.body.clone());
             rows.load_output(task, index, body.unwrap_or_default());
         }
+        let written: Vec<(TaskNo, u32)> = rows.context_values(&declared.context).collect();
+        for (task, number) in written {
+            let key = NoteKey::ContextValue(number);
+            rows.load_note(task, key, Some(self.notes[&(task, key)].clone()));
+        }
         let mut frame = Frame::new(self.now, self.stamp, &self.policy);
         let replies = commands.iter().map(|command| apply(&mut rows, &mut frame, command)).collect();
         place(&mut rows, &mut frame, replica, hints.iter().copied(), &mut seats);
@@ -281,7 +287,9 @@ impl World {
             Arc::make_mut(plan).extend(&more.nodes);
         }
         for note in &changes.notes {
-            self.notes.insert((note.task, note.key), note.body.clone());
+            let old = self.notes.insert((note.task, note.key), note.body.clone());
+            let keeps = matches!(note.key, NoteKey::ContextValue(_));
+            assert!(!keeps || old.is_none(), "a value was written twice: {note:?} after {old:?}");
         }
         for new in &changes.new_subtasks {
             let old = self.subtasks.insert((new.task, new.index), new.row.clone());
@@ -343,6 +351,32 @@ impl World {
                 Effect::Revoke { .. } | Effect::Queued(_) | Effect::Wake { .. } => {}
             }
         }
+    }
+
+    /// What is kept of a task's context.
+    pub(crate) fn written(&self, task: TaskNo) -> Written {
+        let note = self.notes.get(&(task, NoteKey::Context));
+        note.map_or_else(Written::default, |body| serde_json::from_slice(body).expect("it was written"))
+    }
+
+    /// The context of `t`: `key(version)=value` of what is there.
+    pub(crate) fn context(&self) -> String {
+        let task = self.task_no("t");
+        let plan = &self.plans[&task];
+        let given = seed(plan);
+        let said = |(key, entry): (&String, &Entry)| {
+            let value = match entry.held {
+                Held::Seed => given[key].get().to_owned(),
+                Held::Write(number) => {
+                    let body = &self.notes[&(task, NoteKey::ContextValue(number))];
+                    String::from_utf8_lossy(body).into_owned()
+                }
+                Held::Deleted => return None,
+            };
+            Some(format!("{key}({})={value}", entry.version))
+        };
+        let keys = keys(plan, &self.written(task));
+        keys.iter().filter_map(said).collect::<Vec<_>>().join(", ")
     }
 
     /// What a tick finds: whatever waits for a time that has come.
@@ -507,6 +541,8 @@ impl World {
             let events = self.history.get(no).map_or(&[][..], Vec::as_slice);
             let broken = invariant::broken(task, &self.plans[no], &rows, events);
             assert!(broken.is_empty(), "task {}: {broken:#?}\n{task:?}\n{rows:#?}", task.id);
+            let broken = invariant::broken_context(&self.plans[no], &self.written(*no), events);
+            assert!(broken.is_empty(), "task {}: {broken:#?}", task.id);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use downbeat_core::{
     command::{Command, Done, Reply, Request, Rerun, Submit},
+    context::{differing, keys_at},
     event::Event,
     id::{Index, TaskNo, TenantNo},
     note::{NoteKey, Snapshot, Snapshots},
@@ -89,21 +90,19 @@ impl Engine {
     }
 
     async fn snapshots_of(&self, task: TaskNo) -> Result<Vec<Snapshot>, Failure> {
-        let notes = self.store.notes(task).await?;
-        let Some((_, body)) = notes.into_iter().find(|(key, _)| *key == NoteKey::Snapshots) else {
-            return Ok(Vec::new());
-        };
+        let note = self.store.notes_at(task, &[NoteKey::Snapshots]).await?.pop();
+        let Some((_, body)) = note else { return Ok(Vec::new()) };
         let Snapshots(kept) =
             serde_json::from_slice(&body).map_err(|error| Failure::Internal(error.to_string()))?;
         Ok(kept)
     }
 
-    async fn find_snapshot(&self, task: TaskNo, name: &str) -> Result<Snapshot, Failure> {
+    pub(super) async fn find_snapshot(&self, task: TaskNo, name: &str) -> Result<Snapshot, Failure> {
         let found = self.snapshots_of(task).await?.into_iter().find(|snapshot| snapshot.name == name);
         found.ok_or_else(|| Failure::NotFound { what: "snapshot", name: name.to_owned() })
     }
 
-    /// Goes back to a snapshot; gives the status, and the new full ids of what runs again or was restored.
+    /// Goes back to a snapshot, also with the shared context; gives the status, and the new full ids of what runs again or was restored.
     ///
     /// # Errors
     /// `NotFound`, `Invalid` where the task is in that state, `Reject`, `Unavailable`.
@@ -119,14 +118,18 @@ impl Engine {
         let (_, record, events) = self.whole_history(task).await?;
         let Restoration { from, restored, inputs_of } =
             Past::at(&record.plan, &events, event).restoration(&record.plan);
-        if from.is_empty() {
+        let context = keys_at(&record.plan, &events, event);
+        let unchanged = differing(&context, &keys_at(&record.plan, &events, u64::MAX)).is_empty();
+        if from.is_empty() && unchanged {
             return Err(Failure::invalid(
                 "snapshot",
                 "nothing has changed since: there is nothing to restore",
             ));
         }
         let reason = format!("restored to `{snapshot}`");
-        self.run_again(task, Rerun { from, restored, inputs_of, by, reason, ..Rerun::default() }).await
+        let rerun =
+            Rerun { from, restored, inputs_of, context: Some(context), by, reason, ..Rerun::default() };
+        self.run_again(task, rerun).await
     }
 
     /// A new task that goes on from a point of an old one's history.
@@ -156,6 +159,7 @@ impl Engine {
             Done { output: body, artifacts, from: id.to_owned() }
         };
         let done = done.into_keys().zip(outputs.into_iter().map(taken_over)).collect();
+        let context = self.forked_context(task, &record.plan, &events, event).await?;
         let mut plan = Plan::default().with_context(downbeat_store::context(&record.request.metadata));
         plan.grow(new_id, nodes);
         let served = if execute { Some(self.served(&plan).await?) } else { None };
@@ -173,12 +177,16 @@ impl Engine {
             plan: Arc::new(plan),
             served,
             done,
+            context,
         };
         self.accept(submit, execute).await
     }
 
     /// A task's row, its plan, and all of its events.
-    async fn whole_history(&self, task: TaskNo) -> Result<(Task, Arc<PlanRecord>, Vec<Event>), Failure> {
+    pub(super) async fn whole_history(
+        &self,
+        task: TaskNo,
+    ) -> Result<(Task, Arc<PlanRecord>, Vec<Event>), Failure> {
         let unknown = || Failure::NotFound { what: "task", name: task.to_string() };
         let head = self.store.task(task).await?.ok_or_else(unknown)?;
         let events = self.all_events(task, head.task.events).await?;

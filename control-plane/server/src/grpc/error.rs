@@ -47,13 +47,14 @@ fn code(failure: &Failure) -> Code {
             Reject::TaskConflict(_) | Reject::ChildConflict(_) | Reject::SnapshotTaken(_) => {
                 Code::AlreadyExists
             }
-            Reject::DigestMismatch { .. } => Code::Aborted,
+            Reject::DigestMismatch { .. } | Reject::VersionConflict { .. } => Code::Aborted,
             Reject::NotAnApprover(_) => Code::PermissionDenied,
             Reject::OptionUnknown { .. } | Reject::InputUnused(_) => Code::InvalidArgument,
             Reject::TooManySignals(_)
             | Reject::TooManySnapshots(_)
             | Reject::SignalTooCostly
             | Reject::TooManySubtasks(_)
+            | Reject::ContextFull(_)
             | Reject::TooDeep { .. } => Code::ResourceExhausted,
             Reject::TaskUnknown | Reject::SubtaskUnknown | Reject::SessionUnknown => Code::NotFound,
             Reject::SessionTaken { .. } => Code::Aborted,

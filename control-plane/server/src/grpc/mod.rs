@@ -2,6 +2,7 @@
 //! decided by the engine, and answered; nothing is decided here.
 
 mod agents;
+mod context;
 mod error;
 pub(crate) mod listen;
 mod review;
@@ -13,9 +14,10 @@ mod workflows;
 
 use downbeat_core::{id::TenantNo, limits};
 use downbeat_proto::v1::{
-    agent_service_server::AgentServiceServer, review_service_server::ReviewServiceServer,
-    schedule_service_server::ScheduleServiceServer, task_service_server::TaskServiceServer,
-    worker_service_server::WorkerServiceServer, workflow_service_server::WorkflowServiceServer,
+    agent_service_server::AgentServiceServer, context_service_server::ContextServiceServer,
+    review_service_server::ReviewServiceServer, schedule_service_server::ScheduleServiceServer,
+    task_service_server::TaskServiceServer, worker_service_server::WorkerServiceServer,
+    workflow_service_server::WorkflowServiceServer,
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, server::NamedService, service::Routes};
@@ -42,6 +44,7 @@ pub(crate) async fn services(engine: Engine) -> Routes {
         .add_service(agents::service(engine.clone()))
         .add_service(schedules::service(engine.clone()))
         .add_service(workflows::service(engine.clone()))
+        .add_service(context::service(engine.clone()))
         .add_service(worker::service(engine));
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -58,7 +61,7 @@ pub(crate) async fn services(engine: Engine) -> Routes {
 }
 
 /// The names health is asked for; the empty one is the whole server.
-fn served() -> [&'static str; 7] {
+fn served() -> [&'static str; 8] {
     [
         "",
         <TaskServiceServer<tasks::TaskFace> as NamedService>::NAME,
@@ -66,6 +69,7 @@ fn served() -> [&'static str; 7] {
         <WorkflowServiceServer<workflows::WorkflowFace> as NamedService>::NAME,
         <AgentServiceServer<agents::AgentFace> as NamedService>::NAME,
         <ScheduleServiceServer<schedules::ScheduleFace> as NamedService>::NAME,
+        <ContextServiceServer<context::ContextFace> as NamedService>::NAME,
         <WorkerServiceServer<worker::WorkerFace> as NamedService>::NAME,
     ]
 }

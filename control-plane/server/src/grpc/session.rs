@@ -1,6 +1,8 @@
 //! A worker's session, over whatever carries its messages: reads what the worker says into inputs of the
 //! committer, and writes what the committer tells the worker. Decides nothing, and knows no socket.
 
+mod context;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
@@ -26,6 +28,7 @@ use futures::{Stream, StreamExt, stream::FuturesUnordered};
 use tokio::sync::mpsc;
 use tonic::Status;
 
+use self::context::SharedContext;
 use crate::{
     committer::{Connect, Input, ToWorker},
     engine::Engine,
@@ -36,8 +39,8 @@ use crate::{
 
 /// A stream that has not said hello by then is closed.
 const HELLO_WAIT: Duration = Duration::from_secs(10);
-/// Spawns of one worker that are decided at the same time.
-const SPAWNING_MAX: usize = 16;
+/// Requests of one worker that are decided at the same time: children to add, writes and reads of shared contexts.
+const ASKED_MAX: usize = 16;
 /// Messages on their way into the socket: two are enough to keep it busy.
 const OUT_MAX: usize = 2;
 /// Beside the briefs, which credit bounds: acks, cancels, a drain.
@@ -114,7 +117,8 @@ where
         tracing::info!(%session, %worker, resumed, "a worker connected");
         let refused = Refused::default();
         let spawner = Spawner { engine: engine.clone(), tenant, session, out: out.clone() };
-        let reader = Reader { engine: engine.clone(), session, refused: refused.clone(), spawner };
+        let context = SharedContext { engine: engine.clone(), tenant, session, out: out.clone() };
+        let reader = Reader { engine: engine.clone(), session, refused: refused.clone(), spawner, context };
         let writer = Writer { engine: engine.clone(), out, refused };
         // Whichever side ends first ends the stream: the committer's, the worker's, the process's. In this order,
         // so that the same messages give the same course: the writer waits for its socket soon, the reader may not.
@@ -244,25 +248,36 @@ struct Reader {
     session: SessionNo,
     refused: Refused,
     spawner: Spawner,
+    context: SharedContext,
+}
+
+/// What a worker waits for an answer to.
+enum Asked {
+    Spawn(v1::Spawn),
+    Write(v1::ContextWrite),
+    Read(v1::ContextRead),
 }
 
 impl Reader {
     /// Until the worker's side ends, in whatever way.
     async fn run(self, mut incoming: impl Stream<Item = Result<v1::SessionRequest, Status>> + Unpin) {
-        // Children are added beside what else comes, so that no heartbeat waits for a commit.
-        let mut spawning = FuturesUnordered::new();
+        // Decided beside what else comes, so that no heartbeat waits for a commit.
+        let mut asking = FuturesUnordered::new();
         loop {
             let request = tokio::select! {
                 biased;
-                Some(()) = spawning.next(), if !spawning.is_empty() => continue,
-                request = incoming.next(), if spawning.len() < SPAWNING_MAX => request,
+                Some(()) = asking.next(), if !asking.is_empty() => continue,
+                request = incoming.next(), if asking.len() < ASKED_MAX => request,
             };
             let Some(Ok(request)) = request else { return };
             let Some(message) = request.message else { continue };
-            if let FromWorker::Spawn(spawn) = message {
-                spawning.push(self.spawner.spawn(spawn));
-                continue;
-            }
+            let message = match asked(message) {
+                Ok(asked) => {
+                    asking.push(self.ask(asked));
+                    continue;
+                }
+                Err(message) => message,
+            };
             if let FromWorker::Goodbye(goodbye) = &message {
                 tracing::info!(session = %self.session, reason = %goodbye.reason, "a worker says goodbye");
                 let command = Command::ExpireSession { session: self.session, overdue: false };
@@ -276,6 +291,14 @@ impl Reader {
             {
                 return;
             }
+        }
+    }
+
+    async fn ask(&self, asked: Asked) {
+        match asked {
+            Asked::Spawn(spawn) => self.spawner.spawn(spawn).await,
+            Asked::Write(write) => self.context.write(write).await,
+            Asked::Read(read) => self.context.read(read).await,
         }
     }
 
@@ -312,8 +335,21 @@ impl Reader {
             FromWorker::CancelAck(ack) => {
                 Some(Input::Freed { session, leases: wire::session::leases(&ack.leases) })
             }
-            FromWorker::Hello(_) | FromWorker::Goodbye(_) | FromWorker::Spawn(_) => None,
+            FromWorker::Hello(_)
+            | FromWorker::Goodbye(_)
+            | FromWorker::Spawn(_)
+            | FromWorker::ContextWrite(_)
+            | FromWorker::ContextRead(_) => None,
         }
+    }
+}
+
+fn asked(message: FromWorker) -> Result<Asked, FromWorker> {
+    match message {
+        FromWorker::Spawn(spawn) => Ok(Asked::Spawn(spawn)),
+        FromWorker::ContextWrite(write) => Ok(Asked::Write(write)),
+        FromWorker::ContextRead(read) => Ok(Asked::Read(read)),
+        other => Err(other),
     }
 }
 
@@ -445,6 +481,11 @@ async fn brief(engine: &Engine, assignment: &Assignment) -> Result<v1::Brief, Fa
     let of: Vec<(Index, &str)> =
         plan.children(at.index).map(|child| (child, plan.local_key(child))).collect();
     let children = handed(engine, &record, at.task, &of, false, &mut room).await?;
+    let handed = engine.handed_context(at.task, plan, &node.context).await?;
+    let (context, context_versions) = match handed {
+        Some(entries) => wire::context::handed(&entries),
+        None => (wire::session::context(plan), HashMap::new()),
+    };
     Ok(v1::Brief {
         lease: Some(wire::session::lease_ref(at)),
         task_id: record.id.clone(),
@@ -454,7 +495,7 @@ async fn brief(engine: &Engine, assignment: &Assignment) -> Result<v1::Brief, Fa
         attempt: u32::from(assignment.attempt),
         input: plan.input(at.index).map(text).unwrap_or_default(),
         dependencies,
-        context: wire::session::context(plan),
+        context,
         deadline_ms: assignment.deadline.map_or(0, |at| at.0),
         priority: wire::priority(node.priority).into(),
         title: record.request.title.clone(),
@@ -462,6 +503,7 @@ async fn brief(engine: &Engine, assignment: &Assignment) -> Result<v1::Brief, Fa
         item: plan.item(at.index).map(text).unwrap_or_default(),
         nth: plan.nth(at.index),
         children,
+        context_versions,
     })
 }
 

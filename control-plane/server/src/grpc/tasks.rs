@@ -15,7 +15,7 @@ use crate::{
     failure::{Failure, RETRY_AFTER_MS},
     follow::Follower,
     view::EventPage,
-    wire::{check, past, proto, request, words::Word},
+    wire::{check, context, past, proto, request, words::Word},
 };
 
 /// Events read at once for a follower.
@@ -184,6 +184,18 @@ impl TaskService for TaskFace {
         check::names(&task_id, None).map_err(status)?;
         let kept = self.engine.snapshots(tenant, &task_id).await.map_err(status)?;
         answer(pb::ListSnapshotsResponse { snapshots: kept.iter().map(proto::snapshot).collect() })
+    }
+
+    async fn diff_snapshots(
+        &self,
+        request: Request<pb::DiffSnapshotsRequest>,
+    ) -> Result<Response<pb::DiffSnapshotsResponse>, Status> {
+        let tenant = tenant(&request);
+        let pb::DiffSnapshotsRequest { task_id, from, to } = request.into_inner();
+        context::diff(&task_id, &from, &to).map_err(status)?;
+        let to = Some(to.as_str()).filter(|to| !to.is_empty());
+        let found = self.engine.diff(tenant, &task_id, &from, to).await.map_err(status)?;
+        answer(context::difference(found))
     }
 
     async fn restore_task(

@@ -15,6 +15,7 @@ use downbeat_core::{
     effect::{Effect, Queued},
     event::{Event, What},
     id::{Index, RouteNo, TaskNo},
+    note::NoteKey,
     place::place,
     plan::Plan,
     reads::{Reads, other_task_of, reads, task_of},
@@ -220,6 +221,16 @@ async fn complete(
             rows.load_output(task, index, delivered.map(|output| output.body).unwrap_or_default());
         }
     }
+    let mut written: BTreeMap<TaskNo, Vec<u32>> = BTreeMap::new();
+    for (task, write) in rows.context_values(&batch.reads.context) {
+        written.entry(task).or_default().push(write);
+    }
+    for (task, writes) in written {
+        let found = docs.context_values(store, task, &writes).await?;
+        for (write, value) in writes.into_iter().zip(found) {
+            rows.load_note(task, NoteKey::ContextValue(write), Some(value));
+        }
+    }
     Ok(())
 }
 
@@ -256,6 +267,11 @@ fn learn(docs: &Docs, commands: &[Command], replies: &[Result<Reply, Failure>], 
         }
     }
     docs.learn_growth(&changes.growth);
+    for note in &changes.notes {
+        if let NoteKey::ContextValue(write) = note.key {
+            docs.learn_context_value(note.task, write, note.body.clone());
+        }
+    }
     let mut delivered = BTreeSet::new();
     for output in &changes.outputs {
         delivered.insert((output.task, output.index));
@@ -378,6 +394,8 @@ fn routes_touched(commands: &[Command], plans: &BTreeMap<TaskNo, Arc<Plan>>) -> 
             | Command::Pause { .. }
             | Command::Cancel { .. }
             | Command::Snapshot { .. }
+            | Command::WriteContext { .. }
+            | Command::ReadContext { .. }
             | Command::Report { .. }
             | Command::Silence { .. }
             | Command::Wake { index: None, .. }

@@ -150,6 +150,8 @@ fn status(failure: &Failure) -> StatusCode {
             Reject::OptionUnknown { .. } | Reject::InputUnused(_) => StatusCode::BAD_REQUEST,
             Reject::TaskConflict(_)
             | Reject::DigestMismatch { .. }
+            | Reject::VersionConflict { .. }
+            | Reject::ContextFull(_)
             | Reject::ChildConflict(_)
             | Reject::SnapshotTaken(_)
             | Reject::TooManySignals(_)

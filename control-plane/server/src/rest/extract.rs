@@ -22,7 +22,7 @@ use utoipa::{
 use super::error::Error;
 use crate::{
     failure::Failure,
-    wire::{check, json, query::Query, request, schedule},
+    wire::{check, context, json, query::Query, request, schedule},
 };
 
 /// Whose call it is. There is one tenant until callers have identities.
@@ -99,6 +99,50 @@ impl<S: Send + Sync> FromRequestParts<S> for SignalPath {
 impl IntoParams for SignalPath {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         vec![named("task_id", "Percent-encoded"), named("name", "The signal's")]
+    }
+}
+
+/// `{task_id}` and the `{key}` of its shared context.
+pub(super) struct ContextPath {
+    pub(super) task: String,
+    pub(super) key: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ContextPath {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<ContextPath, Error> {
+        let (task, key): (String, String) = path(parts, state).await?;
+        context::named(&task, &key)?;
+        Ok(ContextPath { task, key })
+    }
+}
+
+impl IntoParams for ContextPath {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![named("task_id", "Percent-encoded"), named("key", "A name: letters, digits, `.`, `_` and `-`")]
+    }
+}
+
+/// `{task_id}` and the `{name}` of a snapshot.
+pub(super) struct SnapshotPath {
+    pub(super) task: String,
+    pub(super) name: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for SnapshotPath {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<SnapshotPath, Error> {
+        let (task, name): (String, String) = path(parts, state).await?;
+        check::names(&task, None)?;
+        Ok(SnapshotPath { task, name })
+    }
+}
+
+impl IntoParams for SnapshotPath {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![named("task_id", "Percent-encoded"), named("name", "The snapshot's, percent-encoded")]
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod again;
 mod agents;
+mod context;
 mod error;
 mod extract;
 mod health;
@@ -51,6 +52,7 @@ fn routes() -> OpenApiRouter<Engine> {
         .merge(review::routes())
         .merge(again::routes())
         .merge(workflows::routes())
+        .merge(context::routes())
         .merge(agents::routes())
         .merge(schedules::routes())
         .merge(health::routes())

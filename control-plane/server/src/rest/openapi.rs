@@ -40,6 +40,7 @@ static DOCUMENT: LazyLock<Bytes> =
         (name = "tasks", description = "Submit, execute and follow tasks"),
         (name = "review", description = "What a person does with one subtask"),
         (name = "workflows", description = "Plans with parameters, kept by name and version"),
+        (name = "context", description = "What the subtasks of a task share: JSON values by key, each with a version"),
         (name = "agents", description = "Who can do the work"),
         (name = "schedules", description = "Start tasks by time"),
         (name = "health", description = "For probes"),
@@ -102,7 +103,7 @@ pub struct SubmitBody {
     pub description: Option<String>,
     #[schema(value_type = Option<PriorityWord>)]
     pub priority: Option<String>,
-    /// Free. `context` (an object) seeds the shared context; `due_date` (a time or a date) is what `on_time` is
+    /// Free. `context` (an object) is what the shared context holds from the start; `due_date` (a time or a date) is what `on_time` is
     /// judged by.
     #[schema(value_type = Option<Object>)]
     pub metadata: Option<serde_json::Value>,
@@ -213,6 +214,18 @@ pub struct ForkBody {
     pub snapshot: Option<String>,
     /// Start it at once.
     pub execute: Option<bool>,
+}
+
+/// A value of the shared context.
+#[derive(Debug, ToSchema)]
+#[schema(as = PutContext, example = json!({"value": {"findings": 3}, "expected_version": 2, "by": "ann"}))]
+pub struct PutContextBody {
+    /// Any JSON, null included, at most 64 KiB.
+    pub value: serde_json::Value,
+    /// Only where the key has this version; 0: only where there is none.
+    pub expected_version: Option<u64>,
+    /// Kept in the history.
+    pub by: Option<String>,
 }
 
 /// A plan to look at.
@@ -338,7 +351,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::wire::{body, past, workflow::json as workflow};
+    use crate::wire::{body, context, past, workflow::json as workflow};
 
     fn document() -> Value {
         serde_json::from_slice(&DOCUMENT).expect("the document is JSON")
@@ -347,6 +360,7 @@ mod tests {
     #[test]
     fn every_route_is_described() {
         let expected = [
+            "delete /tasks/{task_id}/context/{key}",
             "delete /v1/schedules/{name}",
             "delete /v1/workflows/{name}",
             "get /agents",
@@ -357,8 +371,11 @@ mod tests {
             "get /schemas/plan.json",
             "get /tasks",
             "get /tasks/{task_id}",
+            "get /tasks/{task_id}/context",
+            "get /tasks/{task_id}/context/{key}",
             "get /tasks/{task_id}/events",
             "get /tasks/{task_id}/snapshots",
+            "get /tasks/{task_id}/snapshots/{name}/diff",
             "get /tasks/{task_id}/subtasks/{subtask_id}/output",
             "get /v1/schedules",
             "get /v1/schedules/{name}",
@@ -396,6 +413,7 @@ mod tests {
             "post /v1/workflows/{name}/run",
             "post /v1/workflows/{name}/versions",
             "post /workers/{session_id}/drain",
+            "put /tasks/{task_id}/context/{key}",
             "put /v1/schedules/{name}",
         ];
         let document = document();
@@ -450,6 +468,7 @@ mod tests {
             ("SnapshotTask", past::SNAPSHOT),
             ("RestoreTask", past::RESTORATION),
             ("ForkTask", past::FORK),
+            ("PutContext", context::PUT),
             ("LintPlan", body::LINT),
             ("CompleteSubtask", body::COMPLETION),
             ("RouteSubtask", body::ROUTE),

@@ -1,6 +1,7 @@
 //! What an event says, in the flat form that both faces print.
 
 use downbeat_core::{
+    context::Entry,
     event::{AttemptError, What},
     id::LeaseId,
     subtask::{Outcome, SubtaskState},
@@ -32,6 +33,20 @@ pub(crate) struct Told<'a> {
     pub(crate) option: &'a str,
     /// The name of a signal.
     pub(crate) signal: &'a str,
+    /// A key of the shared context that was written.
+    pub(crate) context: Option<Change<'a>>,
+}
+
+/// A write to the shared context.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Change<'a> {
+    pub(crate) key: &'a str,
+    /// That it has from then on.
+    pub(crate) version: u64,
+    /// Of the value.
+    pub(crate) bytes: u64,
+    /// Of the value; empty where it was deleted, or is again what it was before.
+    pub(crate) digest: &'a str,
 }
 
 impl<'a> Told<'a> {
@@ -47,6 +62,11 @@ impl<'a> Told<'a> {
             }
             What::Voted { option, by, comment, .. } => Told { option, by, message: comment, ..none },
             What::Signalled { name, by } => Told { signal: name, by, ..none },
+            What::Context { lease, key, entry, digest, by, reason, .. } => {
+                let Entry { version, bytes, .. } = *entry;
+                let context = Some(Change { key, version, bytes, digest });
+                Told { lease: *lease, context, by, message: reason, ..none }
+            }
             What::Snapshot { name, by } => Told { message: name, by, ..none },
             What::Leased { attempt, lease, worker, .. } => Told {
                 attempt: Some(*attempt),

@@ -9,6 +9,7 @@
 pub(crate) mod answer;
 pub mod body;
 pub(crate) mod check;
+pub mod context;
 pub(crate) mod event;
 pub(crate) mod fields;
 pub(crate) mod figures;

@@ -39,7 +39,7 @@ pub fn snapshot(task: &str, name: &str, by: &str) -> Result<String, Failure> {
 pub fn restoration(task: &str, snapshot: &str, by: &str) -> Result<String, Failure> {
     let mut problems = Problems::default();
     problems.check(|found| check::task_id(task, found));
-    checked_snapshot(snapshot, &mut problems);
+    checked_snapshot("snapshot", snapshot, &mut problems);
     let by = check::by(by.to_owned(), &mut problems);
     problems.finish(by)
 }
@@ -63,7 +63,7 @@ pub fn fork(task: &str, new_task: &str, at: Option<At>) -> Result<Point, Failure
             Point::Event(number)
         }
         Some(At::Snapshot(name)) => {
-            checked_snapshot(&name, &mut problems);
+            checked_snapshot("snapshot", &name, &mut problems);
             Point::Snapshot(name)
         }
     };
@@ -91,7 +91,7 @@ pub fn restoration_body(body: &RawValue) -> Result<(String, String), Failure> {
     let mut problems = Problems::default();
     let fields = Fields::read("", body, RESTORATION, &mut problems);
     let snapshot = fields.text("snapshot", &mut problems);
-    checked_snapshot(&snapshot, &mut problems);
+    checked_snapshot("snapshot", &snapshot, &mut problems);
     let by = check::by(fields.text("by", &mut problems), &mut problems);
     problems.finish((snapshot, by))
 }
@@ -112,7 +112,7 @@ pub fn fork_body(body: &RawValue) -> Result<Fork, Failure> {
         (None, None) => Point::Now,
         (Some(number), None) => Point::Event(number),
         (None, Some(name)) => {
-            checked_snapshot(&name, &mut problems);
+            checked_snapshot("snapshot", &name, &mut problems);
             Point::Snapshot(name)
         }
         (Some(_), Some(_)) => {
@@ -124,11 +124,11 @@ pub fn fork_body(body: &RawValue) -> Result<Fork, Failure> {
 }
 
 /// Those that the control plane takes have names of their own form: `before KEY`.
-fn checked_snapshot(name: &str, problems: &mut Problems) {
+pub(crate) fn checked_snapshot(field: &str, name: &str, problems: &mut Problems) {
     let most = limits::NAME_BYTES * 2;
     if name.is_empty() {
-        problems.add("snapshot", "must not be empty");
+        problems.add(field, "must not be empty");
     } else if name.len() > most {
-        problems.add("snapshot", format!("at most {most} bytes, got {}", name.len()));
+        problems.add(field, format!("at most {most} bytes, got {}", name.len()));
     }
 }

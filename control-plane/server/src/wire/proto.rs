@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 
 pub(crate) use self::schedule::{schedule, schedules};
 use super::{
-    event::{Told, next_after},
+    event::{Change, Told, next_after},
     figures::{load, seconds},
     kind::Kind,
     page,
@@ -249,6 +249,12 @@ pub(crate) fn event(view: &EventView) -> pb::Event {
         added: told.added.unwrap_or(0),
         option: told.option.to_owned(),
         signal: told.signal.to_owned(),
+        context: told.context.map(|Change { key, version, bytes, digest }| pb::ContextChange {
+            key: key.to_owned(),
+            version,
+            bytes,
+            digest: digest.to_owned(),
+        }),
     }
 }
 

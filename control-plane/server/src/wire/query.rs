@@ -3,8 +3,8 @@
 use downbeat_core::{id::TenantNo, limits, task::TaskStatus};
 use downbeat_store::ListTasks;
 
-use super::{check, filter::AgentFilter, page, problems::Problems, schedule, words::Word};
-use crate::failure::Failure;
+use super::{check, context, filter::AgentFilter, page, problems::Problems, schedule, words::Word};
+use crate::{engine::ContextChange, failure::Failure};
 
 /// The parameters of one request, each taken out as it is read: what is left is unknown.
 #[derive(Debug)]
@@ -185,6 +185,26 @@ impl Query {
         check::number(name, &token, 1..=i32::MAX.unsigned_abs().into(), "", &mut self.problems)
     }
 
+    /// `?expected_version=&by=` of the key that is deleted.
+    ///
+    /// # Errors
+    /// `Invalid` with every problem.
+    pub fn deletion(mut self, key: String) -> Result<ContextChange, Failure> {
+        let expected_version = self.number("expected_version", context::VERSION_MAX);
+        let by = self.take("by").unwrap_or_default();
+        let problems = self.left();
+        context::deletion(key, expected_version, by, problems)
+    }
+
+    /// `?to=`: a snapshot, or nothing.
+    ///
+    /// # Errors
+    /// `Invalid` with every problem.
+    pub fn to(mut self) -> Result<String, Failure> {
+        let to = self.take("to").unwrap_or_default();
+        self.finish(to)
+    }
+
     /// `?agent=`.
     ///
     /// # Errors
@@ -213,11 +233,15 @@ impl Query {
         Some(self.pairs.remove(at).1)
     }
 
-    fn finish<T>(mut self, value: T) -> Result<T, Failure> {
+    fn finish<T>(self, value: T) -> Result<T, Failure> {
+        self.left().finish(value)
+    }
+
+    fn left(mut self) -> Problems {
         for (name, _) in &self.pairs {
             self.problems.add(name, "unknown query parameter, or given more than once");
         }
-        self.problems.finish(value)
+        self.problems
     }
 }
 

@@ -199,6 +199,14 @@ impl Store for PostgresStore {
         Box::pin(self.read_notes(task))
     }
 
+    fn notes_at<'a>(
+        &'a self,
+        task: TaskNo,
+        keys: &'a [NoteKey],
+    ) -> BoxFuture<'a, Result<Vec<(NoteKey, Bytes)>>> {
+        Box::pin(self.read_notes_at(task, keys))
+    }
+
     fn events(&self, task: TaskNo, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Event>>> {
         Box::pin(self.read_events(task, after, limit))
     }

@@ -135,7 +135,22 @@ impl PostgresStore {
     }
 
     pub(super) async fn read_notes(&self, task: TaskNo) -> Result<Vec<(NoteKey, Bytes)>> {
-        self.query(include_str!("sql/notes.sql"), &[&task.0], |cells| {
+        let before = i16::from(NoteKey::UNLISTED);
+        self.query(include_str!("sql/notes.sql"), &[&task.0, &before], |cells| {
+            rows::note(cells).map(|(_, key, body)| (key, body))
+        })
+        .await
+    }
+
+    pub(super) async fn read_notes_at(
+        &self,
+        task: TaskNo,
+        keys: &[NoteKey],
+    ) -> Result<Vec<(NoteKey, Bytes)>> {
+        let tasks = vec![task.0; keys.len()];
+        let kinds: Vec<i16> = keys.iter().map(|key| i16::from(key.numbers().0)).collect();
+        let places: Vec<i32> = keys.iter().map(|key| int(key.numbers().1)).collect::<Result<_>>()?;
+        self.query(include_str!("sql/load_notes.sql"), &[&tasks, &kinds, &places], |cells| {
             rows::note(cells).map(|(_, key, body)| (key, body))
         })
         .await

@@ -402,6 +402,15 @@ impl Store for SqliteStore {
         Box::pin(self.read(move |conn| read::notes(conn, task)))
     }
 
+    fn notes_at<'a>(
+        &'a self,
+        task: TaskNo,
+        keys: &'a [NoteKey],
+    ) -> BoxFuture<'a, Result<Vec<(NoteKey, Bytes)>>> {
+        let keys = keys.to_vec();
+        Box::pin(self.read(move |conn| read::notes_at(conn, task, &keys)))
+    }
+
     fn events(&self, task: TaskNo, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Event>>> {
         Box::pin(self.read(move |conn| read::events(conn, task, after, limit)))
     }

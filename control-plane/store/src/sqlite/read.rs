@@ -78,9 +78,19 @@ pub(super) fn outputs_of(conn: &Connection, task: TaskNo) -> Result<Vec<Output>>
 }
 
 pub(super) fn notes(conn: &Connection, task: TaskNo) -> Result<Vec<(NoteKey, Bytes)>> {
-    all(conn, include_str!("sql/notes.sql"), [task.0], |cells| {
+    all(conn, include_str!("sql/notes.sql"), params![task.0, NoteKey::UNLISTED], |cells| {
         rows::note(cells).map(|(_, key, body)| (key, body))
     })
+}
+
+pub(super) fn notes_at(conn: &Connection, task: TaskNo, keys: &[NoteKey]) -> Result<Vec<(NoteKey, Bytes)>> {
+    let mut found = Vec::with_capacity(keys.len());
+    for key in keys {
+        let (kind, place) = key.numbers();
+        let note = one(conn, include_str!("sql/load_notes.sql"), params![task.0, kind, place], rows::note)?;
+        found.extend(note.map(|(_, key, body)| (key, body)));
+    }
+    Ok(found)
 }
 
 pub(super) fn events(conn: &Connection, task: TaskNo, after: u64, limit: u32) -> Result<Vec<Event>> {

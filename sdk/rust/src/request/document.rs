@@ -24,7 +24,7 @@ use crate::{
 
 const TASK_FIELDS: [&str; 7] =
     ["task_id", "title", "description", "priority", "metadata", "plan", "deadline"];
-const SUBTASK_FIELDS: [&str; 23] = [
+const SUBTASK_FIELDS: [&str; 24] = [
     "key",
     "agent",
     "capabilities",
@@ -41,6 +41,7 @@ const SUBTASK_FIELDS: [&str; 23] = [
     "run_if",
     "when",
     "on_failure",
+    "context",
     "approval",
     "signal",
     "timer",
@@ -214,6 +215,7 @@ impl Shape {
             run_if: self.word(&field("run_if"), get("run_if"), &RUN_IFS),
             when: self.text(&field("when"), get("when")),
             on_failure: self.word(&field("on_failure"), get("on_failure"), &ON_FAILURES),
+            context: self.context(&field("context"), get("context")),
             does: self.does(at, fields),
         }
     }
@@ -253,6 +255,21 @@ impl Shape {
             capabilities: self.texts(&format!("{at}.capabilities"), fields.get("capabilities")),
             input: json(fields.get("input")),
         })
+    }
+
+    /// `true`, or a list of keys.
+    fn context(&mut self, at: &str, document: Option<&Value>) -> Option<proto::ContextKeys> {
+        match document? {
+            Value::Null | Value::Bool(false) => None,
+            Value::Bool(true) => Some(proto::ContextKeys { all: true, keys: Vec::new() }),
+            keys @ Value::Array(_) => {
+                Some(proto::ContextKeys { all: false, keys: self.texts(at, Some(keys)) })
+            }
+            other => {
+                self.expected(at, "true, or a list of keys", other);
+                None
+            }
+        }
     }
 
     fn does(&mut self, at: &str, fields: &Object<String, Value>) -> Option<Does> {

@@ -248,6 +248,20 @@ impl Subtask {
         self
     }
 
+    /// Adds keys of the shared context that the worker is handed, as they are when it gets the lease
+    /// ([`Context::handed`](crate::Context::handed)). Without any it is handed what the task was given.
+    pub fn context<K: Into<String>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
+        let asked = self.subtask.context.get_or_insert_default();
+        asked.keys.extend(keys.into_iter().map(Into::into));
+        self
+    }
+
+    /// As [`Subtask::context`], with all keys.
+    pub fn whole_context(mut self) -> Self {
+        self.subtask.context.get_or_insert_default().all = true;
+        self
+    }
+
     /// The priority of this subtask. Without one the task's counts.
     pub fn priority(mut self, priority: Priority) -> Self {
         self.subtask.set_priority(priority);

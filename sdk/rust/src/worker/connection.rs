@@ -23,7 +23,9 @@ use tonic::{Code, Status, Streaming, transport::Channel};
 
 use super::{
     Ended,
-    runtime::{Finished, Handlers, Shared, SpawnCall, SpawnReply},
+    runtime::{
+        Calls, ContextAsk, ContextCall, ContextReply, Finished, Handlers, Shared, SpawnCall, SpawnReply,
+    },
     session::{Action, Session, WELCOME_TIMEOUT},
     signals::Signals,
 };
@@ -64,7 +66,7 @@ pub(super) struct Connection {
     pub(super) session: Session,
     pub(super) handlers: Handlers,
     pub(super) finished: mpsc::Receiver<Finished>,
-    pub(super) spawns: mpsc::Receiver<SpawnCall>,
+    pub(super) calls: Calls,
     pub(super) shared: Arc<Shared>,
     pub(super) shutdown: Shutdown,
     /// Whether SIGTERM and SIGINT drain the worker.
@@ -92,6 +94,7 @@ enum Event {
     Finished,
     Progress,
     Spawn(SpawnCall),
+    Context(ContextCall),
     Opened(Box<Stream>),
     Message(SessionResponse),
     Broken(Error),
@@ -118,6 +121,8 @@ struct Driver {
     asking: Option<BoxFuture<'static, Result<(), Status>>>,
     /// Who waits for children to be added, by the number of the request.
     spawning: HashMap<u64, SpawnReply>,
+    /// Who waits for the shared context.
+    sharing: HashMap<u64, ContextReply>,
     /// Outcomes just received; kept between rounds for its memory only.
     batch: Vec<Finished>,
 }
@@ -138,6 +143,7 @@ pub(super) fn run(connection: Connection) -> Result<Ended, Error> {
             halting: false,
             asking: None,
             spawning: HashMap::new(),
+            sharing: HashMap::new(),
             batch: Vec::new(),
         };
         driver.drive().await
@@ -179,6 +185,11 @@ impl Driver {
                         let _ = reply.answer.send(answer);
                     }
                 }
+                Action::Shared { request, answer } => {
+                    if let Some(reply) = self.sharing.remove(&request) {
+                        let _ = reply.answer.send(answer);
+                    }
+                }
                 Action::Reconnect { problem } => {
                     let addr = self.address().text.clone();
                     self.reopen_later(&Error::Unavailable { addr, problem: problem.to_owned() });
@@ -206,7 +217,7 @@ impl Driver {
 
     /// Waits for whatever comes first. Every branch may be dropped without loss.
     async fn next_event(&mut self, mut timer: Pin<&mut Sleep>, blocked: bool) -> Event {
-        let Connection { session, finished, spawns, shared, shutdown, .. } = &mut self.connection;
+        let Connection { session, finished, calls, shared, shutdown, .. } = &mut self.connection;
         let due = session.poll_timeout().map(tokio::time::Instant::from_std);
         if let Some(due) = due.filter(|due| *due != timer.deadline()) {
             timer.as_mut().reset(due);
@@ -216,7 +227,8 @@ impl Driver {
             _ = finished.recv_many(&mut self.batch, EVENTS_MAX) => Event::Finished,
             event = self.link.next(blocked) => event,
             () = shared.progress.changed() => Event::Progress,
-            Some(call) = spawns.recv() => Event::Spawn(call),
+            Some(call) = calls.spawns.recv() => Event::Spawn(call),
+            Some(call) = calls.contexts.recv() => Event::Context(call),
             () = timer, if due.is_some() => Event::Tick,
             () = signal(&mut self.signals) => if draining { Event::Halt } else { Event::Drain },
             () = shutdown.drain.cancelled(), if !draining => Event::Drain,
@@ -246,6 +258,15 @@ impl Driver {
                 // Without a number the reply is dropped, which says enough.
                 if let Some(request) = session.handle_spawn(lease_id, children) {
                     self.spawning.insert(request, reply);
+                }
+            }
+            Event::Context(ContextCall { lease_id, ask, reply }) => {
+                let request = match ask {
+                    ContextAsk::Write(write) => session.handle_write(lease_id, write),
+                    ContextAsk::Read(key) => session.handle_read(lease_id, key),
+                };
+                if let Some(request) = request {
+                    self.sharing.insert(request, reply);
                 }
             }
             Event::Opened(stream) => self.link = Link::Up(stream),

@@ -183,9 +183,14 @@ impl fmt::Display for HandlerError {
 
 impl<E: std::error::Error + 'static> From<E> for HandlerError {
     fn from(error: E) -> Self {
-        // Another attempt would ask for the same again.
-        if let Some(Error::SpawnRefused { message }) = (&error as &dyn Any).downcast_ref() {
-            return Self::fatal("SPAWN_REFUSED", message);
+        // Another attempt would ask for the same again; one that reads before may write.
+        match (&error as &dyn Any).downcast_ref() {
+            Some(Error::SpawnRefused { message }) => return Self::fatal("SPAWN_REFUSED", message),
+            Some(Error::ContextRefused { message }) => return Self::fatal("CONTEXT_REFUSED", message),
+            Some(conflict @ Error::VersionConflict { .. }) => {
+                return Self::retryable("VERSION_CONFLICT", conflict.to_string());
+            }
+            Some(_) | None => {}
         }
         let mut message = error.to_string();
         let mut source = error.source();

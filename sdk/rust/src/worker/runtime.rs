@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::session::{Outcome, Spawned};
+use super::session::{self, Outcome, Spawned};
 use crate::{
     CancelReason, Client, Context, Handler, HandlerError,
     address::Address,
@@ -25,9 +25,9 @@ use crate::{
     proto::{Brief, PlannedSubtask},
 };
 
-/// Requests to add children that wait for the connection to take them. Few, since it takes them at once; whoever has
-/// another waits.
-const SPAWNS_MAX: usize = 16;
+/// Requests of one kind that wait for the connection to take them. Few, since it takes them at once; whoever has another
+/// waits.
+const CALLS_MAX: usize = 16;
 
 /// An attempt wants children added.
 #[derive(Debug)]
@@ -45,19 +45,52 @@ pub(crate) struct SpawnReply {
     pub(crate) _turn: OwnedSemaphorePermit,
 }
 
+/// An attempt asks for the shared context.
+#[derive(Debug)]
+pub(crate) struct ContextCall {
+    pub(crate) lease_id: i64,
+    pub(crate) ask: ContextAsk,
+    pub(crate) reply: ContextReply,
+}
+
+/// What it asks for.
+#[derive(Debug)]
+pub(crate) enum ContextAsk {
+    Write(session::Write),
+    /// Empty: all keys.
+    Read(String),
+}
+
+/// As [`SpawnReply`].
+#[derive(Debug)]
+pub(crate) struct ContextReply {
+    pub(crate) answer: oneshot::Sender<session::Shared>,
+    pub(crate) _turn: OwnedSemaphorePermit,
+}
+
+/// What the connection takes from the attempts.
+pub(crate) struct Calls {
+    pub(crate) spawns: mpsc::Receiver<SpawnCall>,
+    pub(crate) contexts: mpsc::Receiver<ContextCall>,
+}
+
 /// What all attempts of a worker share.
 pub(crate) struct Shared {
     pub(crate) progress: ProgressBoard,
     pub(crate) spawns: mpsc::Sender<SpawnCall>,
+    pub(crate) contexts: mpsc::Sender<ContextCall>,
     addresses: Vec<Address>,
     client: OnceLock<Client>,
 }
 
 impl Shared {
-    /// Also gives what the connection takes spawns from.
-    pub(crate) fn new(addresses: Vec<Address>) -> (Self, mpsc::Receiver<SpawnCall>) {
-        let (spawns, calls) = mpsc::channel(SPAWNS_MAX);
-        (Self { progress: ProgressBoard::default(), spawns, addresses, client: OnceLock::new() }, calls)
+    /// Also gives what the connection takes requests from.
+    pub(crate) fn new(addresses: Vec<Address>) -> (Self, Calls) {
+        let (spawns, spawn_calls) = mpsc::channel(CALLS_MAX);
+        let (contexts, context_calls) = mpsc::channel(CALLS_MAX);
+        let (progress, client) = (ProgressBoard::default(), OnceLock::new());
+        let shared = Self { progress, spawns, contexts, addresses, client };
+        (shared, Calls { spawns: spawn_calls, contexts: context_calls })
     }
 
     /// A client for what a brief had no room for. It is made on the runtime of the handlers, when one needs it.

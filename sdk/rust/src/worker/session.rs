@@ -6,10 +6,12 @@
 //! - never more handlers than slots;
 //! - an attempt is acknowledged when its handler starts, not before;
 //! - a result is kept, and sent again after every reconnect, until the control plane has acknowledged it; so is what
-//!   an attempt adds to the graph, which goes out before its result;
+//!   an attempt adds to the graph and writes to the shared context, which goes out before its result;
 //! - what the control plane says is lost is stopped, and its result is dropped;
 //! - while the stream is up, the control plane alone judges deadlines; while it is down, this clock does.
 
+mod asks;
+mod contexts;
 mod ending;
 mod leases;
 mod server;
@@ -26,11 +28,11 @@ use std::{
 use prost::Message as _;
 
 use self::{
+    asks::Asks,
     ending::Ending,
     leases::{Finish, Leases},
-    spawns::Spawns,
 };
-pub use self::{leases::Outcome, spawns::Spawned};
+pub use self::{asks::Write, contexts::Shared, leases::Outcome, spawns::Spawned};
 use super::Ended;
 use crate::{
     CancelReason,
@@ -69,6 +71,8 @@ pub enum Action {
     Abort { lease_id: i64 },
     /// Tell whoever asked for children under this number what became of it.
     Spawned { request: u64, answer: Spawned },
+    /// Tell whoever asked for the shared context under this number what became of it.
+    Shared { request: u64, answer: Shared },
     /// Give this stream up, and open another.
     Reconnect { problem: &'static str },
     /// Ask the control plane to send nothing more to this session.
@@ -103,7 +107,7 @@ pub struct Session {
     progress: BTreeMap<i64, Progress>,
     /// No progress is sent before.
     progress_from: Option<Instant>,
-    spawns: Spawns,
+    asks: Asks,
     outbox: Outbox,
     ending: Option<Ending>,
     actions: VecDeque<Action>,
@@ -140,7 +144,7 @@ struct Limits {
     assign_ack: Option<Duration>,
 }
 
-/// What goes out next, in this order; what [`Spawns`] has goes before results.
+/// What goes out next, in this order; what [`Asks`] has goes before results.
 #[derive(Debug, Default)]
 struct Outbox {
     hello: bool,
@@ -173,7 +177,7 @@ impl Session {
             waiting: VecDeque::new(),
             progress: BTreeMap::new(),
             progress_from: None,
-            spawns: Spawns::default(),
+            asks: Asks::default(),
             outbox: Outbox::default(),
             ending: None,
             actions: VecDeque::new(),
@@ -194,9 +198,9 @@ impl Session {
         }
         self.link = Link::Down;
         // Everything bound to the stream is void. What was acknowledged is told by the in-flight list of the next
-        // Hello; what was not goes back to the queue by itself. Results, spawns and cancel acks are kept.
+        // Hello; what was not goes back to the queue by itself. Results, requests and cancel acks are kept.
         self.waiting.clear();
-        self.spawns.hold();
+        self.asks.hold();
         let cancel_acks = mem::take(&mut self.outbox.cancel_acks);
         self.outbox = Outbox { cancel_acks, ..Outbox::default() };
         self.settle(now);
@@ -219,6 +223,7 @@ impl Session {
                 }
             }
             (Link::Up { .. }, Some(Message::SpawnAck(ack))) => self.spawned(ack),
+            (Link::Up { .. }, Some(Message::ContextAnswer(answer))) => self.shared(answer),
             (Link::Up { .. }, Some(Message::Cancel(cancel))) => {
                 for lease in cancel.leases {
                     self.cancel(now, lease, &cancel.reason);
@@ -243,9 +248,9 @@ impl Session {
             // The next welcome brings it up.
             Finish::SendResult => {}
             Finish::AckCancel(lease) => self.ack_cancel(lease),
-            // Spawns of what was cancelled or lost have been told of it then.
+            // Requests of what was cancelled or lost have been told of it then.
             Finish::Unfinished => {
-                self.end_spawns(lease_id);
+                self.end_asks(lease_id);
                 self.progress.remove(&lease_id);
                 self.ending.iter_mut().for_each(Ending::count_unfinished);
             }
@@ -326,8 +331,8 @@ impl Session {
         if let Some(progress) = self.outbox.progress.pop_front() {
             return Some(Message::Progress(progress));
         }
-        if let Some(spawn) = self.spawns.next() {
-            return Some(Message::Spawn(spawn));
+        if let Some(ask) = self.asks.next() {
+            return Some(ask);
         }
         let results = self.next_results();
         if !results.is_empty() {
@@ -354,7 +359,7 @@ impl Session {
             Link::Up { .. } => {
                 out.heartbeat
                     || out.goodbye
-                    || self.spawns.wants_transmit()
+                    || self.asks.wants_transmit()
                     || !(out.acks.is_empty()
                         && out.progress.is_empty()
                         && out.results.is_empty()

@@ -1,13 +1,13 @@
 //! The task service, scripted: every call is handed to the test, which answers it.
 
 use downbeat_sdk::proto::{
-    CancelTaskRequest, CancelTaskResponse, ExecuteTaskRequest, ExecuteTaskResponse, ForkTaskRequest,
-    ForkTaskResponse, GetOutputRequest, GetOutputResponse, GetTaskRequest, GetTaskResponse, LintPlanRequest,
-    LintPlanResponse, ListEventsRequest, ListEventsResponse, ListSnapshotsRequest, ListSnapshotsResponse,
-    ListTasksRequest, ListTasksResponse, PauseTaskRequest, PauseTaskResponse, RerunTaskRequest,
-    RerunTaskResponse, RestoreTaskRequest, RestoreTaskResponse, SignalTaskRequest, SignalTaskResponse,
-    SnapshotTaskRequest, SnapshotTaskResponse, SubmitTaskRequest, SubmitTaskResponse, WatchTaskRequest,
-    WatchTaskResponse,
+    CancelTaskRequest, CancelTaskResponse, DiffSnapshotsRequest, DiffSnapshotsResponse, ExecuteTaskRequest,
+    ExecuteTaskResponse, ForkTaskRequest, ForkTaskResponse, GetOutputRequest, GetOutputResponse,
+    GetTaskRequest, GetTaskResponse, LintPlanRequest, LintPlanResponse, ListEventsRequest,
+    ListEventsResponse, ListSnapshotsRequest, ListSnapshotsResponse, ListTasksRequest, ListTasksResponse,
+    PauseTaskRequest, PauseTaskResponse, RerunTaskRequest, RerunTaskResponse, RestoreTaskRequest,
+    RestoreTaskResponse, SignalTaskRequest, SignalTaskResponse, SnapshotTaskRequest, SnapshotTaskResponse,
+    SubmitTaskRequest, SubmitTaskResponse, WatchTaskRequest, WatchTaskResponse,
     task_service_server::{TaskService, TaskServiceServer},
 };
 use tokio::sync::{mpsc, oneshot};
@@ -202,6 +202,13 @@ impl TaskService for Tasks {
         &self,
         _: Request<ListSnapshotsRequest>,
     ) -> Result<Response<ListSnapshotsResponse>, Status> {
+        Err(Status::unimplemented("not part of these tests"))
+    }
+
+    async fn diff_snapshots(
+        &self,
+        _: Request<DiffSnapshotsRequest>,
+    ) -> Result<Response<DiffSnapshotsResponse>, Status> {
         Err(Status::unimplemented("not part of these tests"))
     }
 

@@ -1,7 +1,10 @@
 //! Plans written down again, in the form of either face.
 
 use downbeat_core::{
-    draft::{Approval, Call, Choice, Compensate, Does, Draft, Failures, Goal, Loop, Map, SignalGate, Timer},
+    draft::{
+        Approval, Call, Choice, Compensate, ContextKeys, Does, Draft, Failures, Goal, Loop, Map, SignalGate,
+        Timer,
+    },
     task::Priority,
 };
 use downbeat_proto::v1::{self as pb, planned_subtask};
@@ -65,6 +68,11 @@ pub(super) fn as_proto(draft: &Draft) -> pb::PlannedSubtask {
         compensate: draft.compensate.as_ref().map(undo),
         output_schema: draft.output_schema.as_ref().map(|schema| schema.get().to_owned()).unwrap_or_default(),
         serves: draft.serves.clone(),
+        context: match &draft.context {
+            ContextKeys::Given => None,
+            ContextKeys::All => Some(pb::ContextKeys { all: true, keys: Vec::new() }),
+            ContextKeys::Only(keys) => Some(pb::ContextKeys { all: false, keys: keys.clone() }),
+        },
         does: does_as_proto(&draft.does),
     }
 }
@@ -156,6 +164,11 @@ pub(super) fn as_json(draft: &Draft) -> String {
             "compensate",
             object(json!({"agent": undo.agent, "capabilities": undo.capabilities}), input),
         ));
+    }
+    match &draft.context {
+        ContextKeys::Given => {}
+        ContextKeys::All => more.push(("context", "true".to_owned())),
+        ContextKeys::Only(keys) => more.push(("context", json!(keys).to_string())),
     }
     more.extend(does_as_json(&draft.does));
     object(members, more)

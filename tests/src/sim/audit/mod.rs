@@ -1,6 +1,7 @@
 //! The auditor. It looks at the database the moment a commit is durable, keeps its own account of what was
 //! promised to whom, and says what does not agree. It never asks the control plane.
 
+mod contexts;
 mod nested;
 mod promises;
 mod schedules;
@@ -28,7 +29,7 @@ use downbeat_store::{Store, TaskRecord};
 use futures::FutureExt;
 
 pub use self::promises::Offer;
-use self::{promises::Promises, schedules::Schedules, sessions::Sessions};
+use self::{contexts::Contexts, promises::Promises, schedules::Schedules, sessions::Sessions};
 use super::weather::Settings;
 
 /// Keeps the account.
@@ -39,6 +40,7 @@ pub struct Auditor {
     sessions: Sessions,
     promises: Promises,
     schedules: Schedules,
+    contexts: Contexts,
     /// Attempts that their worker lost without a word.
     forgotten: BTreeSet<LeaseId>,
     /// Attempts that a worker works on, as it said to the control plane, and was heard; since when.
@@ -130,6 +132,7 @@ impl Auditor {
             sessions: Sessions::new(settings, clock_jumps),
             promises: Promises::default(),
             schedules: Schedules::default(),
+            contexts: Contexts::default(),
             forgotten: BTreeSet::new(),
             heard_of: BTreeMap::new(),
             given: BTreeMap::new(),
@@ -151,6 +154,7 @@ impl Auditor {
         found.append(&mut self.sessions.found);
         found.append(&mut self.promises.found);
         found.append(&mut self.schedules.found);
+        found.append(&mut self.contexts.found);
         found
     }
 
@@ -211,6 +215,10 @@ impl Auditor {
 
         for broken in invariant::broken(&record.task, &plan, &record.subtasks, &events) {
             self.found.push(format!("task {no}: {broken}"));
+        }
+        let wrote = |event: &Event| matches!(event.what, What::Context { .. });
+        if events[known..].iter().any(wrote) {
+            self.contexts.committed(store, no, &plan, &events);
         }
         let is_new = old.is_none();
         if let Some(old) = &old {
@@ -345,6 +353,18 @@ impl Auditor {
                 let inner = nested::completed(&known, plan.node(*index), row);
                 self.promises.completed(plan, (task, *index), output, code, inner);
             }
+            What::Context { index, lease, .. } => {
+                if let (Some(index), Some(lease)) = (index, lease) {
+                    let row = before.old.and_then(|old| old.subtasks.get(*index as usize));
+                    let held = row.is_some_and(|row| row.lease == Some(*lease) && row.session.is_some());
+                    let over =
+                        |other: &Event| other.number < event.number && ended_lease(other) == Some(*lease);
+                    if !held || all.iter().any(over) {
+                        self.found.push(format!("{task}/{index}: lease {lease} was over, and wrote"));
+                    }
+                }
+                self.contexts.written(store, task, event);
+            }
             What::Voted { index, option, by, .. } => self.promises.voted(task, *index, by, option),
             What::Task { .. }
             | What::Subtask { .. }
@@ -418,6 +438,7 @@ fn ended_lease(event: &Event) -> Option<LeaseId> {
         | What::Grown { .. }
         | What::Voted { .. }
         | What::Signalled { .. }
+        | What::Context { .. }
         | What::Snapshot { .. } => None,
     }
 }
@@ -538,6 +559,11 @@ impl Auditor {
     /// The account of promises.
     pub fn promises(&mut self) -> (&mut Promises, Known<'_>) {
         (&mut self.promises, Known(&self.tasks, &self.ids))
+    }
+
+    /// The account of shared contexts.
+    pub fn contexts(&mut self) -> (&mut Contexts, Known<'_>) {
+        (&mut self.contexts, Known(&self.tasks, &self.ids))
     }
 
     /// The state of a subtask, as of the last commit.

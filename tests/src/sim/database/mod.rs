@@ -252,6 +252,14 @@ impl Store for Database {
         self.read(|tables| tables.notes(task))
     }
 
+    fn notes_at<'a>(
+        &'a self,
+        task: TaskNo,
+        keys: &'a [NoteKey],
+    ) -> BoxFuture<'a, Result<Vec<(NoteKey, Bytes)>>> {
+        self.read(|tables| tables.notes_at(task, keys))
+    }
+
     fn events(&self, task: TaskNo, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<Event>>> {
         self.read(|tables| tables.events(task, after, limit as usize))
     }

@@ -340,9 +340,15 @@ impl Tables {
     }
 
     pub(super) fn notes(&self, task: TaskNo) -> Vec<(NoteKey, Bytes)> {
-        let mine =
-            |((of, key), body): (&(TaskNo, NoteKey), &Bytes)| (*of == task).then(|| (*key, body.clone()));
+        let listed = |key: &NoteKey| key.numbers().0 < NoteKey::UNLISTED;
+        let mine = |((of, key), body): (&(TaskNo, NoteKey), &Bytes)| {
+            (*of == task && listed(key)).then(|| (*key, body.clone()))
+        };
         self.notes.iter().filter_map(mine).collect()
+    }
+
+    pub(super) fn notes_at(&self, task: TaskNo, keys: &[NoteKey]) -> Vec<(NoteKey, Bytes)> {
+        keys.iter().filter_map(|key| Some((*key, self.notes.get(&(task, *key))?.clone()))).collect()
     }
 
     pub(super) fn events(&self, task: TaskNo, after: u64, limit: usize) -> Vec<Event> {

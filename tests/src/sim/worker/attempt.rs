@@ -7,6 +7,7 @@ use downbeat_core::{id::LeaseAt, session::WorkerDeclaration};
 use downbeat_proto::v1::{self, result::Outcome};
 use tokio::time::Instant;
 
+use super::write::Write;
 use crate::sim::{World, audit::Offer, cluster::AGENTS};
 
 /// Levels of keys below which no further children are added.
@@ -29,6 +30,8 @@ pub(super) enum Stage {
     Stopping {
         until: Instant,
     },
+    /// Its write to the shared context is sent; what else it does comes after the answer.
+    Writing,
     /// Its children are sent; the result comes after their acknowledgement.
     Spawning,
     /// The result waits for its acknowledgement.
@@ -50,6 +53,8 @@ pub(super) struct Attempt {
     ack_at: Instant,
     progress_every: Option<Duration>,
     progress_at: Instant,
+    /// What it writes to the shared context before anything else.
+    write: Option<Write>,
     /// What it adds before it ends; and whether it waits until that is acknowledged.
     children: Vec<v1::PlannedSubtask>,
     patient: bool,
@@ -104,6 +109,7 @@ impl Attempt {
             // One that hangs is silent too.
             progress_every: silence_ms.filter(|_| !hangs).map(|ms| Duration::from_millis(ms / 3)),
             progress_at: now,
+            write: Write::draw(world),
             children,
             patient,
             result,
@@ -112,9 +118,11 @@ impl Attempt {
 
     pub(super) fn is_running(&self) -> bool {
         match self.stage {
-            Stage::Running { .. } | Stage::Forgetting { .. } | Stage::Stopping { .. } | Stage::Spawning => {
-                true
-            }
+            Stage::Running { .. }
+            | Stage::Forgetting { .. }
+            | Stage::Stopping { .. }
+            | Stage::Writing
+            | Stage::Spawning => true,
             Stage::Finished | Stage::Stopped | Stage::Forgotten => false,
         }
     }
@@ -123,17 +131,45 @@ impl Attempt {
     pub(super) fn advance(&mut self, now: Instant) {
         match self.stage {
             Stage::Running { until: Some(until) } if until <= now => {
-                self.stage = if self.children.is_empty() { Stage::Finished } else { Stage::Spawning };
+                self.stage = if self.write.is_some() { Stage::Writing } else { self.written() };
             }
             Stage::Stopping { until } if until <= now => self.stage = Stage::Stopped,
             Stage::Forgetting { at } if at <= now => self.stage = Stage::Forgotten,
             Stage::Running { .. }
             | Stage::Stopping { .. }
             | Stage::Forgetting { .. }
+            | Stage::Writing
             | Stage::Spawning
             | Stage::Finished
             | Stage::Stopped
             | Stage::Forgotten => {}
+        }
+    }
+
+    /// What comes after what it writes.
+    fn written(&self) -> Stage {
+        if self.children.is_empty() { Stage::Finished } else { Stage::Spawning }
+    }
+
+    /// The write, if it has to be sent on this stream. Whoever sends it admits the lease.
+    pub(super) fn take_write(&mut self, world: &World) -> Option<v1::ContextWrite> {
+        if !matches!(self.stage, Stage::Writing) || self.sent {
+            return None;
+        }
+        (self.sent, self.acked, self.admitted) = (true, true, true);
+        Some(self.write.as_mut()?.message(world, self.at))
+    }
+
+    /// Its write was answered: it goes on, or tries again with the version that it was told.
+    pub(super) fn write_answered(&mut self, answer: &v1::ContextAnswer) {
+        if !matches!(self.stage, Stage::Writing) || !self.write.as_ref().is_some_and(|w| w.is(answer.request))
+        {
+            return;
+        }
+        self.sent = false;
+        if !self.write.as_mut().is_some_and(|write| write.tries_again(answer)) {
+            self.write = None;
+            self.stage = self.written();
         }
     }
 
@@ -167,8 +203,8 @@ impl Attempt {
 
     /// It was told to stop, and sends its result by then instead.
     pub(super) fn hasten(&mut self, until: Instant) {
-        // One that has sent its children goes on with their answer.
-        if self.is_running() && !matches!(self.stage, Stage::Spawning) {
+        // One that has asked for something goes on with the answer.
+        if self.is_running() && !matches!(self.stage, Stage::Writing | Stage::Spawning) {
             self.stage = Stage::Running { until: Some(until) };
         }
     }
@@ -207,7 +243,7 @@ impl Attempt {
             Stage::Running { until } => until,
             Stage::Stopping { until } => Some(until),
             Stage::Forgetting { at } => Some(at),
-            Stage::Spawning | Stage::Finished | Stage::Stopped | Stage::Forgotten => None,
+            Stage::Writing | Stage::Spawning | Stage::Finished | Stage::Stopped | Stage::Forgotten => None,
         };
         let ack = (!self.acked).then_some(self.ack_at);
         let progress =

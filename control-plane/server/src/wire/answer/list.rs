@@ -13,7 +13,7 @@ use crate::{
     docs::Delivered,
     view::{EventPage, EventView},
     wire::{
-        event::{Told, next_after},
+        event::{Change, Told, next_after},
         page,
     },
 };
@@ -105,6 +105,20 @@ pub(crate) struct Event<'a> {
     option: Option<&'a str>,
     /// The name of a signal.
     signal: Option<&'a str>,
+    /// The key of the shared context that was written.
+    context: Option<ContextChange<'a>>,
+}
+
+/// A write to the shared context.
+#[derive(Debug, Serialize, ToSchema)]
+struct ContextChange<'a> {
+    key: &'a str,
+    /// That it has from then on.
+    version: u64,
+    /// Of the value.
+    bytes: u64,
+    /// Of the value, BLAKE3 in hexadecimal; null where it was deleted, or is again what it was before.
+    digest: Option<&'a str>,
 }
 
 impl<'a> Events<'a> {
@@ -136,6 +150,12 @@ impl<'a> Event<'a> {
             added: told.added,
             option: some(told.option),
             signal: some(told.signal),
+            context: told.context.map(|Change { key, version, bytes, digest }| ContextChange {
+                key,
+                version,
+                bytes,
+                digest: some(digest),
+            }),
         }
     }
 }

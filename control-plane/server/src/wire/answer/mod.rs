@@ -4,6 +4,7 @@
 
 mod again;
 mod agent;
+mod context;
 mod error;
 mod list;
 mod schedule;
@@ -30,6 +31,7 @@ use utoipa::{
 pub(crate) use self::{
     again::{Linted, Rerun, Signalled, Snapshot, Snapshots},
     agent::{Agent, Agents, Worker, Workers},
+    context::{Context, ContextEntry, ContextWritten, Difference},
     error::{Blocked, ErrorBody},
     list::{Events, Output, Routed, SubtaskChanged, TaskChanged, Tasks},
     schedule::{Backfilled, DueTimes, OverlapWord, Schedule, Schedules, Triggered, task as scheduled_task},

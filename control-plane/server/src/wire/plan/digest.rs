@@ -2,8 +2,8 @@
 
 use blake3::Hasher;
 use downbeat_core::draft::{
-    Approval, Approvers, Call, Choice, Does, Draft, Failures, Goal, Loop, Map, Retry, RunIf, SignalGate,
-    Timer,
+    Approval, Approvers, Call, Choice, ContextKeys, Does, Draft, Failures, Goal, Loop, Map, Retry, RunIf,
+    SignalGate, Timer,
 };
 
 use super::{Entry, Undo, Written};
@@ -107,7 +107,7 @@ impl Encoding {
 /// empty, so that it is what it was before there was more to say.
 fn more(Entry { draft, output_schema, undo, does, .. }: &Entry) -> Encoding {
     let mut more = Encoding::new(MORE_CONTEXT);
-    let Draft { retry, fallback, run_if, when, on_failure, serves, .. } = draft;
+    let Draft { retry, fallback, run_if, when, on_failure, serves, context, .. } = draft;
     if *run_if != RunIf::default() {
         more.text("run_if");
         more.word(*run_if);
@@ -143,6 +143,14 @@ fn more(Entry { draft, output_schema, undo, does, .. }: &Entry) -> Encoding {
         more.text(&draft.agent);
         more.texts(&draft.capabilities);
         more.document(input.as_ref());
+    }
+    match context {
+        ContextKeys::Given => {}
+        ContextKeys::All => more.text("whole context"),
+        ContextKeys::Only(keys) => {
+            more.text("context");
+            more.texts(keys);
+        }
     }
     does_what(&mut more, does);
     more

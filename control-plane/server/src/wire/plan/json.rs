@@ -2,8 +2,8 @@
 
 use downbeat_core::{
     draft::{
-        Approval, Approvers, Call, Choice, Compensate, Does, Draft, Failures, Goal, Loop, Map, OnLimit,
-        OnTimeout, Retry, RunIf, SignalGate, Then, Timer,
+        Approval, Approvers, Call, Choice, Compensate, ContextKeys, Does, Draft, Failures, Goal, Loop, Map,
+        OnLimit, OnTimeout, Retry, RunIf, SignalGate, Then, Timer,
     },
     limits,
     time::Time,
@@ -38,6 +38,7 @@ pub(crate) const SUBTASK: &[&str] = &[
     "when",
     "on_failure",
     "compensate",
+    "context",
     "approval",
     "signal",
     "timer",
@@ -114,6 +115,7 @@ fn entry(path: &str, raw: &RawValue, reader: &mut Reader<'_>) -> Entry {
         run_if: fields.choice::<RunIf>("run_if", problems).unwrap_or_default(),
         when: expression(fields.text("when", problems)),
         on_failure: fields.choice("on_failure", problems),
+        context: context(&fields, problems),
         ..Draft::default()
     };
     let mut document =
@@ -131,6 +133,22 @@ fn retry(path: &str, raw: &RawValue, problems: &mut Problems) -> Retry {
         backoff_seconds: seconds("backoff_seconds"),
         max_backoff_seconds: seconds("max_backoff_seconds"),
         non_retryable: fields.texts("non_retryable", limits::CODES, "codes (CODES)", problems),
+    }
+}
+
+/// `true`, or a list of keys.
+fn context(fields: &Fields<'_>, problems: &mut Problems) -> ContextKeys {
+    match fields.raw("context").map(RawValue::get) {
+        None | Some("false") => ContextKeys::Given,
+        Some("true") => ContextKeys::All,
+        Some(text) if text.starts_with('[') => {
+            let keys = ("context", limits::CONTEXT_KEYS, "keys (CONTEXT_KEYS)");
+            ContextKeys::Only(fields.texts(keys.0, keys.1, keys.2, problems))
+        }
+        Some(_) => {
+            problems.add(fields.at("context"), "must be true, or a list of keys");
+            ContextKeys::Given
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use downbeat_core::{
     draft::{
-        Approval, Approvers, Call, Choice, Compensate, Does, Draft, Failures, Goal, Loop, Map, OnLimit,
-        OnTimeout, Retry, RunIf, SignalGate, Then, Timer,
+        Approval, Approvers, Call, Choice, Compensate, ContextKeys, Does, Draft, Failures, Goal, Loop, Map,
+        OnLimit, OnTimeout, Retry, RunIf, SignalGate, Then, Timer,
     },
     limits,
     time::Time,
@@ -50,6 +50,11 @@ fn entry(path: &str, sub: pb::PlannedSubtask, reader: &mut Reader<'_>) -> Entry 
         run_if: check::choice::<RunIf>(&at("run_if"), sub.run_if, problems).unwrap_or_default(),
         when: expression(sub.when),
         on_failure: check::choice(&at("on_failure"), sub.on_failure, problems),
+        context: match sub.context {
+            None => ContextKeys::Given,
+            Some(pb::ContextKeys { all: true, .. }) => ContextKeys::All,
+            Some(pb::ContextKeys { keys, .. }) => ContextKeys::Only(keys),
+        },
         ..Draft::default()
     };
     let input = document(&at("input"), &sub.input, problems);

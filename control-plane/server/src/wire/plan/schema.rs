@@ -93,6 +93,9 @@ pub struct SubtaskBody {
     #[schema(value_type = Option<OnFailureWord>)]
     pub on_failure: Option<String>,
     pub compensate: Option<CompensateBody>,
+    /// Which keys of the shared context the worker is handed in its brief, as they are when it gets the lease: `true` (all)
+    /// or a list. Absent: what the request gave as `metadata.context`.
+    pub context: Option<ContextKeysBody>,
     pub approval: Option<ApprovalBody>,
     pub signal: Option<SignalGateBody>,
     pub timer: Option<TimerBody>,
@@ -103,6 +106,15 @@ pub struct SubtaskBody {
     pub map: Option<MapBody>,
     #[schema(no_recursion)]
     pub r#loop: Option<LoopBody>,
+}
+
+/// All keys (`true`), or these.
+#[derive(Debug, ToSchema)]
+#[serde(untagged)]
+#[schema(as = ContextKeys)]
+pub enum ContextKeysBody {
+    All(bool),
+    Keys(Vec<String>),
 }
 
 /// How attempts follow each other; what is absent is as the control plane is set.

@@ -70,6 +70,11 @@ fn subtask(sub: &Value) -> pb::PlannedSubtask {
         }),
         output_schema: sub.get("output_schema").map(Value::to_string).unwrap_or_default(),
         serves: texts(&sub["serves"]),
+        context: match &sub["context"] {
+            Value::Bool(true) => Some(pb::ContextKeys { all: true, keys: Vec::new() }),
+            keys @ Value::Array(_) => Some(pb::ContextKeys { all: false, keys: texts(keys) }),
+            _ => None,
+        },
         does: does(sub),
     }
 }

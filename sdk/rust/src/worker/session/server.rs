@@ -39,7 +39,7 @@ impl Session {
         self.identity = Some(Identity { session_id, token });
         self.link = Link::Up { heartbeat_at: now + self.limits.heartbeat_interval };
         self.outbox.progress.extend(mem::take(&mut self.progress).into_values());
-        self.spawns.repeat();
+        self.asks.repeat();
         self.outbox.results = self.leases.unacked().into();
         self.ask_drain();
         tracing::debug!(session_id, resumed, lost = welcome.lost.len(), "session open");
@@ -90,7 +90,7 @@ impl Session {
             return;
         }
         self.outbox.results.retain(|id| *id != lease_id);
-        self.end_spawns(lease_id);
+        self.end_asks(lease_id);
         let message = &ack.message;
         match ack.verdict() {
             Verdict::Accepted | Verdict::Duplicate => tracing::debug!(lease_id, "result accepted"),
@@ -108,7 +108,7 @@ impl Session {
         let lease_id = lease.lease_id;
         self.waiting.retain(|(_, brief)| brief.lease.is_none_or(|lease| lease.lease_id != lease_id));
         self.progress.remove(&lease_id);
-        self.end_spawns(lease_id);
+        self.end_asks(lease_id);
         match self.leases.cancel(lease_id) {
             Cancelled::Stop => self.stop(now, lease_id, CancelReason::Cancelled(reason.to_owned())),
             Cancelled::Stopping => {}
@@ -120,7 +120,7 @@ impl Session {
         self.waiting.retain(|(_, brief)| brief.lease.is_none_or(|lease| lease.lease_id != lease_id));
         self.outbox.results.retain(|id| *id != lease_id);
         self.progress.remove(&lease_id);
-        self.end_spawns(lease_id);
+        self.end_asks(lease_id);
         match self.leases.lose(lease_id) {
             Loss::Running => {
                 tracing::warn!(lease_id, "lease lost: stopping the attempt");
