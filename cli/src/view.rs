@@ -239,7 +239,9 @@ pub(crate) fn event_line(term: &Term, event: &Event) -> String {
     said.extend((event.added > 0).then(|| format!("{} added", event.added)));
     said.extend((!event.option.is_empty()).then(|| format!("`{}`", event.option)));
     said.extend((!event.signal.is_empty()).then(|| format!("`{}`", event.signal)));
-    said.extend(event.context.as_ref().map(|change| format!("`{}` version {}", change.key, change.version)));
+    said.extend(
+        event.context.as_ref().map(|change| format!("context `{}` version {}", change.key, change.version)),
+    );
     said.extend((!event.by.is_empty()).then(|| format!("by {}", event.by)));
     said.extend(event.error.as_ref().map(|error| format!("{}: {}", error.code, error.message)));
     let line = format!(

@@ -43,8 +43,8 @@ const EXIT_NOT_RETRYABLE: i32 = 65;
 /// It gets the brief as JSON on stdin, and `DOWNBEAT_TASK_ID`, `DOWNBEAT_SUBTASK_ID`, `DOWNBEAT_LEASE_ID` and
 /// `DOWNBEAT_ATTEMPT` in its environment. What it writes to stdout is the output, in JSON; each line on stderr is a
 /// progress message. Exit status 0 completes the attempt, 65 fails it for good, any other fails it so that it may be
-/// tried again. Beside its output it may ask for children and to be run again, with `$spawn` and `$suspend`; see the top
-/// of the crate. When the attempt shall stop, its whole process group gets SIGTERM, and SIGKILL after the grace.
+/// tried again. Beside its output it may write to the shared context, ask for children and ask to be run again, with
+/// `$context`, `$spawn` and `$suspend`; see the top of the crate. When the attempt shall stop, its whole process group gets SIGTERM, and SIGKILL after the grace.
 #[derive(Debug, Clone)]
 pub struct Exec {
     /// A path, or a name on the `PATH`.

@@ -10,7 +10,8 @@ use downbeat_sdk::{
     Agent,
     proto::{
         Artifact, AttemptError, Brief, Cancel, Dependency, Failed, Result as AttemptResult, SubtaskState,
-        Suspended, Welcome, result::Outcome, result_ack::Verdict, session_request, session_response,
+        Suspended, Welcome, context_answer, result::Outcome, result_ack::Verdict, session_request,
+        session_response,
     },
 };
 use downbeat_worker::{Config, Error, Exec, Executor, worker};
@@ -152,6 +153,7 @@ async fn hands_over_the_brief_and_the_environment() {
     let brief = Brief {
         dependencies: vec![dependency],
         context: r#"{"c":1}"#.into(),
+        context_versions: [("c".to_owned(), 3)].into(),
         deadline_ms: 4_102_444_800_000,
         title: "T".into(),
         ..brief(9, r#"{"n": 1e2}"#)
@@ -161,7 +163,7 @@ async fn hands_over_the_brief_and_the_environment() {
         r#"[{"task_id":"t","subtask_id":"t/s","key":"s","agent":"echo","attempt":1,"lease_id":9,"title":"T","#,
         r#""description":"","input":{"n": 1e2},"item":null,"nth":null,"dependencies":{"d":{"state":"completed","output":[1.50],"#,
         r#""artifacts":[{"name":"a","uri":"s3://a","media_type":"","size_bytes":0,"digest":""}]}},"children":{},"#,
-        r#""context":{"c":1},"deadline":"2100-01-01T00:00:00Z"},"t","t/s",9,1]"#,
+        r#""context":{"c":1},"context_versions":{"c":3},"deadline":"2100-01-01T00:00:00Z"},"t","t/s",9,1]"#,
     );
     assert_eq!(output, expected);
 }
@@ -233,6 +235,38 @@ async fn children_that_are_refused_fail_the_attempt_for_good() {
 }
 
 #[tokio::test]
+async fn the_context_is_written_before_the_result() {
+    let stdout = r#"{"$context": [{"key": "a", "value": [1.0], "expected_version": 2}, {"key": "b", "value": null}, {"key": "c", "delete": true}], "r": 1}"#;
+    let mut shell = shell(&format!("printf '%s' '{stdout}'")).await;
+    shell.stream.start(brief(1, "")).await;
+    for (key, value, expected_version) in
+        [("a", Some("[1.0]"), Some(2)), ("b", Some("null"), None), ("c", None, None)]
+    {
+        let write = shell.stream.write().await;
+        assert_eq!((write.key.as_str(), write.value.as_deref()), (key, value.map(str::as_bytes)));
+        assert_eq!((write.lease, write.expected_version), (Some(lease(1)), expected_version));
+        shell.stream.answer_write(&write, context_answer::Verdict::Done, 3).await;
+    }
+    assert_eq!(output(shell.result().await).0, r#"{"r":1}"#);
+}
+
+#[tokio::test]
+async fn a_write_that_somebody_else_was_faster_with_fails_the_attempt() {
+    let stdout = r#"{"$context": [{"key": "a", "value": 1, "expected_version": 2}]}"#;
+    for (verdict, code, retryable) in [
+        (context_answer::Verdict::Conflict, "VERSION_CONFLICT", true),
+        (context_answer::Verdict::Refused, "CONTEXT_REFUSED", false),
+    ] {
+        let mut shell = shell(&format!("printf '%s' '{stdout}'")).await;
+        shell.stream.start(brief(1, "")).await;
+        let write = shell.stream.write().await;
+        shell.stream.answer_write(&write, verdict, 5).await;
+        let (found, message, may) = failure(shell.result().await);
+        assert_eq!((found.as_str(), may), (code, retryable), "{message}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_json_fails_with_advice() {
     for (stdout, problem) in [
         ("done", "expected value"),
@@ -244,7 +278,11 @@ async fn what_is_not_json_fails_with_advice() {
         (r#"{"$spawn": [{"key": "a", "agnt": "x"}]}"#, "$spawn[0].agnt: unknown field"),
         (r#"{"$spawn": 3}"#, "$spawn: expected a list of subtasks, got 3"),
         (r#"{"$suspend": 1}"#, "\"$suspend\": expected true or false, got 1"),
-        (r#"{"$suspend": true, "r": 1}"#, "expected only \"$spawn\" beside it, got \"r\""),
+        (r#"{"$suspend": true, "r": 1}"#, "expected only \"$spawn\" and \"$context\" beside it, got \"r\""),
+        (r#"{"$context": {"a": 1}}"#, "\"$context\" is not a list of writes"),
+        (r#"{"$context": [{"key": "a"}]}"#, "$context[0]: expected either \"value\" or \"delete\": true"),
+        (r#"{"$context": [{"key": "a", "value": 1, "delete": true}]}"#, "$context[0]: expected either"),
+        (r#"{"$context": [{"key": "a", "valeu": 1}]}"#, "unknown field `valeu`"),
     ] {
         let mut shell = shell(&format!("echo '{stdout}'")).await;
         let (code, message, retryable) = failure(shell.run(brief(1, "")).await);

@@ -20,6 +20,10 @@ use crate::{
 /// failed attempt; the last of standard error says why. To stop it, SIGTERM is sent, and after the grace time
 /// SIGKILL. With `--http` the brief is posted instead, and the answer is the result.
 ///
+/// A result object may write to the shared context of the task: "$context", a list of {"key", "value"}, or "delete": true
+/// instead of a value, each perhaps with an "expected_version". A subtask that says `context: [keys]` in its plan finds
+/// those in the brief as they are, under "context", and their versions under "context_versions".
+///
 /// A result object may make the graph grow: "$spawn", a list of subtasks as a plan has them, adds children to the
 /// subtask. With "$suspend": true beside it there is no result yet: the command is run again when the children have
 /// ended, and finds what they delivered in the brief, under "children". In maps and loops the brief has the "item" and

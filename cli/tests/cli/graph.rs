@@ -145,7 +145,7 @@ fn a_context_is_read_written_and_compared() {
         dev.run(&["context", "t", "--json"]).ok().json()["entries"],
         json!([{"key": "a", "value": 1, "version": 3}])
     );
-    dev.run(&["events", "t"]).ok().says("context put restored to `here`; `a` version 3; by ada");
+    dev.run(&["events", "t"]).ok().says("task put restored to `here`; context `a` version 3; by ada");
 }
 
 #[test]

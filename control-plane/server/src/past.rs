@@ -215,6 +215,29 @@ mod tests {
     }
 
     #[test]
+    fn the_past_knows_the_states_of_what_was_there() {
+        let plan = again(&plan());
+        let mut history = history();
+        let (index, attempt, lease, worker) = (4, 1, LeaseId(7), String::new());
+        history.insert(
+            5,
+            Event { number: 6, at: Time(1), what: What::Leased { index, attempt, lease, worker } },
+        );
+        history[6].number = 7;
+        use SubtaskState::{Completed, Leased, Pending};
+        for (number, expected) in [
+            (0, vec![Pending; 3]),
+            (2, vec![Completed, Completed, Pending]),
+            (4, vec![Completed, Completed, Completed, Pending, Pending]),
+            (6, vec![Completed, Completed, Completed, Completed, Leased]),
+            (7, vec![Completed; 5]),
+        ] {
+            let found: Vec<SubtaskState> = states(&plan, &history, number).into_values().collect();
+            assert_eq!(found, expected, "at {number}");
+        }
+    }
+
+    #[test]
     fn what_was_completed_is_restored_and_all_else_runs_again() {
         let plan = again(&plan());
         for (number, from, restored, inputs_of) in [

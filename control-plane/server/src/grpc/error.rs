@@ -205,6 +205,13 @@ mod tests {
                 "TOO_MANY_SUBTASKS",
                 None,
             ),
+            (
+                Reject::VersionConflict { key: "k".into(), version: 2, expected: 1 }.into(),
+                Code::Aborted,
+                "VERSION_CONFLICT",
+                None,
+            ),
+            (Reject::ContextFull("full".into()).into(), Code::ResourceExhausted, "CONTEXT_FULL", None),
             (Reject::TooDeep { got: 9 }.into(), Code::ResourceExhausted, "TOO_DEEP", None),
             (Reject::ChildConflict("k".into()).into(), Code::AlreadyExists, "CHILD_CONFLICT", None),
             (Reject::NotAwaited.into(), Code::FailedPrecondition, "NOT_AWAITED", None),

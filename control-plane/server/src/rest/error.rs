@@ -261,6 +261,13 @@ mod tests {
             (Failure::Reject(Reject::SnapshotTaken("s".into())).into(), 409, "SNAPSHOT_TAKEN", None),
             (Failure::Reject(Reject::TooManySnapshots(100)).into(), 409, "TOO_MANY_SNAPSHOTS", None),
             (Failure::Reject(Reject::TooManySubtasks("many".into())).into(), 409, "TOO_MANY_SUBTASKS", None),
+            (
+                Failure::Reject(Reject::VersionConflict { key: "k".into(), version: 2, expected: 1 }).into(),
+                409,
+                "VERSION_CONFLICT",
+                None,
+            ),
+            (Failure::Reject(Reject::ContextFull("full".into())).into(), 409, "CONTEXT_FULL", None),
             (Failure::Reject(Reject::TooDeep { got: 9 }).into(), 409, "TOO_DEEP", None),
             (Failure::Reject(Reject::ChildConflict("k".into())).into(), 409, "CHILD_CONFLICT", None),
             (Failure::Reject(Reject::SessionUnknown).into(), 404, "SESSION_UNKNOWN", None),

@@ -6,12 +6,13 @@ pub mod tasks;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use downbeat_sdk::proto::{
-    AgentDeclaration, Assign, AssignAck, Brief, DrainWorkerRequest, DrainWorkerResponse, GetAgentRequest,
-    GetAgentResponse, GetWorkerRequest, GetWorkerResponse, Heartbeat, Hello, LeaseRef, ListAgentsRequest,
-    ListAgentsResponse, ListWorkersRequest, ListWorkersResponse, Result as AttemptResult, ResultAck,
-    ResultAcks, RouteSubtaskRequest, RouteSubtaskResponse, SessionRequest, SessionResponse, Spawn, SpawnAck,
-    Welcome, Worker as WorkerRow,
+    AgentDeclaration, Assign, AssignAck, Brief, ContextAnswer, ContextWrite, DrainWorkerRequest,
+    DrainWorkerResponse, GetAgentRequest, GetAgentResponse, GetWorkerRequest, GetWorkerResponse, Heartbeat,
+    Hello, LeaseRef, ListAgentsRequest, ListAgentsResponse, ListWorkersRequest, ListWorkersResponse,
+    Result as AttemptResult, ResultAck, ResultAcks, RouteSubtaskRequest, RouteSubtaskResponse,
+    SessionRequest, SessionResponse, Spawn, SpawnAck, Welcome, Worker as WorkerRow,
     agent_service_server::{AgentService, AgentServiceServer},
+    context_answer,
     result_ack::Verdict,
     session_request, session_response,
     worker_service_server::{WorkerService, WorkerServiceServer},
@@ -178,6 +179,26 @@ impl Stream {
             verdict: verdict.into(),
             message: message.to_owned(),
             subtask_ids: children.iter().map(|child| format!("t/{}", child.key)).collect(),
+        }))
+        .await;
+    }
+
+    /// The next message, which must be a write to the shared context.
+    pub async fn write(&mut self) -> ContextWrite {
+        match self.next_but_heartbeats().await {
+            Some(session_request::Message::ContextWrite(write)) => write,
+            other => panic!("expected a write, got {other:?}"),
+        }
+    }
+
+    pub async fn answer_write(&self, write: &ContextWrite, verdict: context_answer::Verdict, version: u64) {
+        self.send(session_response::Message::ContextAnswer(ContextAnswer {
+            lease: write.lease,
+            request: write.request,
+            verdict: verdict.into(),
+            message: String::new(),
+            version,
+            entries: Vec::new(),
         }))
         .await;
     }

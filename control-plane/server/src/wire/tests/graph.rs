@@ -10,6 +10,7 @@ fn of_every_kind() -> Value {
     let printed = json!({"name": "printed", "description": "It is in the shops."});
     json!({"task_id": "t", "plan": {"goals": [printed], "subtasks": [
         {"key": "draft", "agent": "writer", "fallback": ["editor"], "serves": ["printed"], "output_schema": risk,
+         "context": ["style", "tone"],
          "retry": {"backoff_seconds": 5, "max_backoff_seconds": 60, "non_retryable": ["NO_FILE"]},
          "compensate": {"agent": "eraser", "capabilities": ["rm"], "input": {"all": true}}},
         {"key": "ok", "depends_on": ["draft"], "run_if": "all_done", "when": "outputs.draft.risk > 3",
@@ -49,6 +50,7 @@ fn everything_a_plan_can_hold_is_read_the_same_on_both_faces() {
         r#"fallback: ["editor"]"#,
         r#"output_schema: Some(RawValue({"properties":{"risk":{"type":"number"}},"type":"object"}))"#,
         r#"serves: ["printed"]"#,
+        r#"context: Only(["style", "tone"])"#,
         r#"Retry { backoff_seconds: Some(5), max_backoff_seconds: Some(60), non_retryable: ["NO_FILE"] }"#,
         r#"Compensate { agent: "eraser", capabilities: ["rm"], input: Some(RawValue({"all":true})) }"#,
         r#"run_if: AllDone, when: Some("outputs.draft.risk > 3"), on_failure: Some(Fail)"#,
@@ -86,7 +88,8 @@ fn what_a_plan_leaves_out_is_the_same_as_saying_it() {
         ),
         (
             json!({"key": "a", "agent": "x"}),
-            json!({"key": "a", "agent": "x", "run_if": "all_succeeded", "when": "", "retry": {}, "fallback": []}),
+            json!({"key": "a", "agent": "x", "run_if": "all_succeeded", "when": "", "retry": {}, "fallback": [],
+                   "context": false}),
         ),
     ] {
         assert_eq!(digest(&plan(short.clone())), digest(&plan(long.clone())), "{short} and {long}");
@@ -111,6 +114,10 @@ fn every_part_of_a_plan_matters_to_its_digest() {
         ("/plan/subtasks/0/output_schema".to_owned(), json!({})),
         ("/plan/goals/0/description".to_owned(), json!("")),
         ("/plan/goals/1".to_owned(), json!({"name": "read"})),
+        ("/plan/subtasks/0/context".to_owned(), json!(null)),
+        ("/plan/subtasks/0/context".to_owned(), json!(true)),
+        ("/plan/subtasks/0/context".to_owned(), json!([])),
+        ("/plan/subtasks/0/context".to_owned(), json!(["style"])),
         ("/plan/subtasks/0/compensate/agent".to_owned(), json!("other")),
         ("/plan/subtasks/0/compensate/capabilities".to_owned(), json!([])),
         ("/plan/subtasks/0/compensate/input".to_owned(), json!({"all": false})),
@@ -259,6 +266,36 @@ fn what_is_wrong_within_groups_is_told_on_both_faces() {
         refused(rest(&body.to_string()), expected, &format!("REST: {body}"));
         refused(grpc(&body), expected, &format!("gRPC: {body}"));
     }
+}
+
+#[test]
+fn keys_of_the_context_are_names_for_a_worker() {
+    let plan = |sub: Value| json!({"task_id": "t", "plan": {"subtasks": [sub]}});
+    let many: Vec<String> = (0..=limits::CONTEXT_KEYS).map(|n| format!("k{n}")).collect();
+    for (sub, field, issue) in [
+        (
+            json!({"key": "a", "agent": "x", "context": ["ok", "not ok"]}),
+            "plan.subtasks[0].context[1]",
+            "`not ok` is not a name: letters, digits, `.`, `_` and `-`, starting with a letter or digit",
+        ),
+        (
+            json!({"key": "a", "timer": {"seconds": 1}, "context": true}),
+            "plan.subtasks[0].context",
+            "no worker does it, so nobody is handed any context",
+        ),
+        (
+            json!({"key": "a", "agent": "x", "context": many}),
+            "plan.subtasks[0].context",
+            "at most 500 keys (CONTEXT_KEYS), got 501",
+        ),
+    ] {
+        let body = plan(sub);
+        refused(rest(&body.to_string()), &[(field, issue)], "rest");
+        refused(grpc(&body), &[(field, issue)], "grpc");
+    }
+    let bad = plan(json!({"key": "a", "agent": "x", "context": "all"}));
+    let issue = "must be true, or a list of keys";
+    refused(rest(&bad.to_string()), &[("plan.subtasks[0].context", issue)], "json");
 }
 
 #[test]

@@ -359,14 +359,14 @@ fn what_only_json_can_get_wrong() {
                     "plan.subtasks[0].foo",
                     "unknown field; known are: key, agent, capabilities, input, output_schema, serves, depends_on, \
                      sla_seconds, max_attempts, \
-                     retry, fallback, priority, run_if, when, on_failure, compensate, approval, signal, timer, workflow, group, map, \
+                     retry, fallback, priority, run_if, when, on_failure, compensate, context, approval, signal, timer, workflow, group, map, \
                      loop",
                 ),
                 (
                     "plan.subtasks[0].bar",
                     "unknown field; known are: key, agent, capabilities, input, output_schema, serves, depends_on, \
                      sla_seconds, max_attempts, \
-                     retry, fallback, priority, run_if, when, on_failure, compensate, approval, signal, timer, workflow, group, map, \
+                     retry, fallback, priority, run_if, when, on_failure, compensate, context, approval, signal, timer, workflow, group, map, \
                      loop",
                 ),
             ],

@@ -72,6 +72,25 @@ fn conditions_are_read() {
 }
 
 #[test]
+fn keys_of_the_context_are_read() {
+    let keys = |all, keys: &[&str]| {
+        Some(proto::ContextKeys { all, keys: keys.iter().map(|key| (*key).to_owned()).collect() })
+    };
+    for (context, read) in [
+        (json!(null), None),
+        (json!(false), None),
+        (json!(true), keys(true, &[])),
+        (json!([]), keys(false, &[])),
+        (json!(["a", "b"]), keys(false, &["a", "b"])),
+    ] {
+        let subtask = subtask(json!({"key": "a", "agent": "x", "context": context})).unwrap();
+        assert_eq!(subtask.context, read, "{context}");
+    }
+    let problems = subtask(json!({"key": "a", "agent": "x", "context": "all"})).unwrap_err();
+    assert!(problems[0].contains("context: expected true, or a list of keys"), "{problems:?}");
+}
+
+#[test]
 fn an_approval_is_read() {
     let read = subtask(json!({"key": "a", "approval": {
         "message": "Go?",

@@ -1,6 +1,7 @@
 //! The session, transition by transition. Time is a value here; nothing waits.
 
 mod attempts;
+mod contexts;
 mod endings;
 mod link;
 mod losses;
