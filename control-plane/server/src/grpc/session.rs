@@ -271,25 +271,25 @@ impl Reader {
             };
             let Some(Ok(request)) = request else { return };
             let Some(message) = request.message else { continue };
-            let message = match asked(message) {
-                Ok(asked) => {
-                    asking.push(self.ask(asked));
-                    continue;
+            match message {
+                FromWorker::Spawn(spawn) => asking.push(self.ask(Asked::Spawn(spawn))),
+                FromWorker::ContextWrite(write) => asking.push(self.ask(Asked::Write(write))),
+                FromWorker::ContextRead(read) => asking.push(self.ask(Asked::Read(read))),
+                FromWorker::Goodbye(goodbye) => {
+                    tracing::info!(session = %self.session, reason = %goodbye.reason, "a worker says goodbye");
+                    let command = Command::ExpireSession { session: self.session, overdue: false };
+                    if self.engine.decide(command).await.is_ok() {
+                        let _ = self.engine.send(Input::LookAtSessions).await;
+                    }
+                    return;
                 }
-                Err(message) => message,
-            };
-            if let FromWorker::Goodbye(goodbye) = &message {
-                tracing::info!(session = %self.session, reason = %goodbye.reason, "a worker says goodbye");
-                let command = Command::ExpireSession { session: self.session, overdue: false };
-                if self.engine.decide(command).await.is_ok() {
-                    let _ = self.engine.send(Input::LookAtSessions).await;
+                message => {
+                    if let Some(input) = self.input(message)
+                        && self.keep(input).await.is_err()
+                    {
+                        return;
+                    }
                 }
-                return;
-            }
-            if let Some(input) = self.input(message)
-                && self.keep(input).await.is_err()
-            {
-                return;
             }
         }
     }
@@ -341,15 +341,6 @@ impl Reader {
             | FromWorker::ContextWrite(_)
             | FromWorker::ContextRead(_) => None,
         }
-    }
-}
-
-fn asked(message: FromWorker) -> Result<Asked, FromWorker> {
-    match message {
-        FromWorker::Spawn(spawn) => Ok(Asked::Spawn(spawn)),
-        FromWorker::ContextWrite(write) => Ok(Asked::Write(write)),
-        FromWorker::ContextRead(read) => Ok(Asked::Read(read)),
-        other => Err(other),
     }
 }
 
