@@ -41,6 +41,7 @@ pub struct Auditor {
     promises: Promises,
     schedules: Schedules,
     contexts: Contexts,
+    written: BTreeSet<(TaskNo, Index)>,
     /// Attempts that their worker lost without a word.
     forgotten: BTreeSet<LeaseId>,
     /// Attempts that a worker works on, as it said to the control plane, and was heard; since when.
@@ -133,6 +134,7 @@ impl Auditor {
             promises: Promises::default(),
             schedules: Schedules::default(),
             contexts: Contexts::default(),
+            written: BTreeSet::new(),
             forgotten: BTreeSet::new(),
             heard_of: BTreeMap::new(),
             given: BTreeMap::new(),
@@ -189,6 +191,7 @@ impl Auditor {
         }
         let heads = changes.new_tasks.iter().chain(&changes.tasks).map(|task| task.no);
         let parts = changes.new_subtasks.iter().chain(&changes.subtasks).map(|row| row.task);
+        self.written = changes.subtasks.iter().map(|row| (row.task, row.index)).collect();
         let touched: BTreeSet<TaskNo> = heads.chain(parts).collect();
         for no in touched {
             if let Err(error) = self.look_at(store, no, began) {
@@ -246,7 +249,13 @@ impl Auditor {
         if is_new {
             self.ids.insert(id.clone(), no);
             self.ends.inner += u64::from(inner.inside().is_some());
-            self.found.extend(nested::begun_wrongly(&Known(&self.tasks, &self.ids), no, &id, &inner));
+            self.found.extend(nested::begun_wrongly(
+                &Known(&self.tasks, &self.ids),
+                &self.written,
+                no,
+                &id,
+                &inner,
+            ));
         }
         Ok(())
     }

@@ -1,7 +1,9 @@
 //! Tasks within tasks: each attempt of a subtask is one task, and both tell the same of its end.
 
+use std::collections::BTreeSet;
+
 use downbeat_core::{
-    id::TaskNo,
+    id::{Index, TaskNo},
     nested::inner_id,
     plan::{Node, Plan},
     subtask::{Subtask, SubtaskState},
@@ -10,13 +12,23 @@ use downbeat_core::{
 
 use super::Known;
 
-/// What is wrong with a task that is new, as of the commit that wrote it.
-pub(super) fn begun_wrongly(known: &Known<'_>, no: TaskNo, id: &str, plan: &Plan) -> Option<String> {
+/// What is wrong with a task that is new, as of the commit that wrote it, and these subtasks. A later command of the
+/// batch may have cancelled the subtask that it is: then it waited until that.
+pub(super) fn begun_wrongly(
+    known: &Known<'_>,
+    written: &BTreeSet<(TaskNo, Index)>,
+    no: TaskNo,
+    id: &str,
+    plan: &Plan,
+) -> Option<String> {
     let inside = plan.inside()?;
     let (task, index) = (inside.task, inside.index);
     let row = known.subtask(task, index);
-    let waits =
-        |row: &Subtask| (row.state, row.attempts, row.pending) == (SubtaskState::Waiting, inside.attempt, 1);
+    let waits = |row: &Subtask| {
+        let cancelled_since = row.state == SubtaskState::Cancelled && written.contains(&(task, index));
+        (row.state == SubtaskState::Waiting || cancelled_since)
+            && (row.attempts, row.pending) == (inside.attempt, 1)
+    };
     if !row.is_some_and(waits) {
         return Some(format!("task {no} is {task}/{index}, which did not wait for it: {row:?}"));
     }
