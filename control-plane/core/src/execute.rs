@@ -180,6 +180,12 @@ pub(crate) fn cancel(
         | TaskStatus::Paused
         | TaskStatus::NeedsReview => match head.started_at.filter(|_| compensate) {
             None => end_task(rows, frame, task, TaskStatus::Cancelled, reason),
+            // What was done is being undone already; only what it ends as is another.
+            Some(_) if head.course == Course::Failing => {
+                let head = rows.task_mut(task);
+                head.course = Course::Cancelling;
+                reason.clone_into(&mut head.reason);
+            }
             Some(_) if undoes => {}
             Some(_) => compensate::end(rows, frame, task, Course::Cancelling, reason),
         },

@@ -1,5 +1,7 @@
 //! A simulated client: submits a task, drives it about while the storm lasts, and sees to it that it ends.
 
+mod context;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
@@ -16,7 +18,7 @@ use downbeat_core::{
     task::{Mode, Priority, TaskStatus},
 };
 use downbeat_server::{
-    engine::{ContextChange, Engine, Point, RerunRequest, Submission},
+    engine::{Engine, Point, RerunRequest, Submission},
     failure::Failure,
     follow::Follower,
     view::TaskView,
@@ -392,31 +394,6 @@ impl Client {
             21 => self.read(task).await?,
             _ => {}
         }
-        Some(())
-    }
-
-    /// Writes to the shared context, perhaps only where it finds a certain version.
-    async fn write(&self, task: TaskNo) -> Option<()> {
-        let unique = self.world.number();
-        let change = self.world.draw(|rng| ContextChange {
-            key: rng.pick(&plans::KEYS).copied().unwrap_or_default().to_owned(),
-            value: rng.per_mille(850).then(|| Bytes::from(format!("{{\"unique\":{unique}}}"))),
-            expected_version: rng.coin().then(|| rng.below(4)),
-            by: plans::PEOPLE[0].to_owned(),
-        });
-        self.world.audit(|auditor| auditor.contexts().0.asking(task, &change));
-        let write =
-            move |engine: Engine, id: String| async move { engine.write_context(TENANT, &id, change).await };
-        let answer = self.call(write).await?;
-        self.world.note(|| format!("somebody writes to the context of task {task}: {answer:?}"));
-        Some(())
-    }
-
-    /// Reads the shared context: what is shown was written.
-    async fn read(&self, task: TaskNo) -> Option<()> {
-        let read = move |engine: Engine, id: String| async move { engine.context(TENANT, &id, None).await };
-        let entries = self.call(read).await?.ok()?;
-        self.world.audit(|auditor| auditor.contexts().0.shown(task, &entries));
         Some(())
     }
 

@@ -6,8 +6,8 @@ use std::sync::{
 };
 
 use downbeat_proto::v1::{
-    PlannedSubtask, Result as AttemptResult, Spawn, Suspended, result::Outcome, result_ack::Verdict,
-    session_request::Message as Said, session_response::Message as Heard,
+    PlannedSubtask, Result as AttemptResult, Spawn, SpawnAck, Suspended, result::Outcome,
+    result_ack::Verdict, session_request::Message as Said, session_response::Message as Heard,
 };
 use downbeat_sdk::{Agent, Context, Error, HandlerError, Output, Subtask};
 use downbeat_tests::harness::{
@@ -38,6 +38,14 @@ async fn make(context: Context, ledger: Ledger) -> Result<Output, HandlerError> 
     }
     let one: Value = context.dependency("one").await?;
     Output::json(&json!({"outputs": {"one": one}}))
+}
+
+async fn spawn_ack(worker: &mut RawWorker) -> SpawnAck {
+    loop {
+        if let Heard::SpawnAck(ack) = worker.hear().await.expect("an open stream") {
+            return ack;
+        }
+    }
 }
 
 /// One slot for all of it.
@@ -103,11 +111,7 @@ async fn children_outlive_the_worker_that_added_them_and_are_not_added_twice() {
     let mut ids = Vec::new();
     for request in 1..=2 {
         first.say(Said::Spawn(spawn(request))).await;
-        let ack = loop {
-            if let Heard::SpawnAck(ack) = first.hear().await.expect("an open stream") {
-                break ack;
-            }
-        };
+        let ack = spawn_ack(&mut first).await;
         assert_eq!((ack.request, ack.verdict()), (request, Verdict::Accepted), "{}", ack.message);
         ids.push(ack.subtask_ids);
     }
@@ -184,6 +188,7 @@ async fn a_subtask_that_was_given_back_holds_no_slot() {
         ..Default::default()
     };
     worker.say(Said::Spawn(Spawn { lease: Some(lease_of(&lead)), request: 1, children: vec![gate] })).await;
+    assert_eq!(spawn_ack(&mut worker).await.verdict(), Verdict::Accepted);
     let suspended = Outcome::Suspended(Suspended {});
     let result = AttemptResult { lease: Some(lease_of(&lead)), outcome: Some(suspended) };
     worker.results(vec![result]).await;

@@ -196,6 +196,12 @@ fn a_deadline_lets_what_was_done_be_undone() {
     given(&mut world, [deadline("t").later(60_000), done("b.compensation"), done("a.compensation")]);
     let task = world.task("t");
     assert_eq!((task.status.word(), task.reason.as_str()), ("failed", "its deadline has passed"));
+    // Who cancels it meanwhile changes what it ends as.
+    let mut world = World::with_sketch(booking().deadline(60_000), 9);
+    given(&mut world, [done("a"), done("b"), deadline("t").later(60_000), cancel_undoing("t")]);
+    assert_eq!(world.open(), "b.compensation leased, a.compensation pending");
+    given(&mut world, [done("b.compensation"), done("a.compensation")]);
+    assert_eq!(world.task("t").status.word(), "cancelled");
     // One that comes while it is undone already changes only why.
     let mut world = World::with_sketch(booking().deadline(60_000), 9);
     given(
