@@ -39,6 +39,7 @@ A schedule:
     plan:
       subtasks:
         - {key: audit, agent: code-review}
+    # or workflow: {name: audit, parameters: {depth: 2}}, with a version, or the newest at each due time
 
 Examples:
   downbeat schedule create nightly.yaml

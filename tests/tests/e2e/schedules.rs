@@ -20,6 +20,7 @@ on_both_databases! {
     a_schedule_lives_from_its_creation_to_its_deletion
     what_is_due_waits_for_the_task_before
     schedules_are_spoken_of_over_rest
+    a_schedule_runs_a_stored_workflow
 }
 
 fn task() -> Value {
@@ -187,6 +188,56 @@ async fn schedules_are_spoken_of_over_rest(database: Database) {
     assert_eq!(http.send("DELETE", "/v1/schedules/n", &[], b"").await.status, 204);
     let gone = http.get("/v1/schedules/n").await.expect(404);
     assert_eq!(gone["error"]["code"], "SCHEDULE_UNKNOWN");
+}
+
+async fn a_schedule_runs_a_stored_workflow(database: Database) {
+    let plane = ControlPlane::start(&database).await;
+    let (http, client, ledger) = (plane.http(), plane.client(), Ledger::default());
+    let _worker = SdkWorker::start(&plane.grpc, &["maker"], 4, &ledger, &Gate::open());
+    served(&client, "maker").await;
+    let workflow = |by: &str| {
+        json!({
+            "name": "greet",
+            "by": by,
+            "parameters": {"type": "object", "properties": {"to": {"type": "string"}}, "required": ["to"]},
+            "plan": {"subtasks": [{"key": "do", "agent": "maker", "input": {"to": {"$param": "to"}, "by": by}}]},
+        })
+    };
+    let schedule = |parameters: Value| {
+        json!({"name": "hello", "interval": {"every_seconds": 3600},
+               "task": {"workflow": {"name": "greet", "parameters": parameters}}})
+    };
+    let refused = async |parameters: Value| {
+        let problems = until("it takes schedules", || async {
+            let answer = http.post("/v1/schedules", &schedule(parameters.clone())).await;
+            (answer.status != 503).then_some(answer)
+        });
+        problems.await.problems().1
+    };
+    let unknown = ("task.workflow.name".to_owned(), "no workflow is called `greet`".to_owned());
+    assert_eq!(refused(json!({"to": "eve"})).await, [unknown]);
+    http.post("/v1/workflows", &workflow("ann")).await.expect(201);
+    assert_eq!(refused(json!({"to": 7})).await[0].0, "task.workflow.parameters.to");
+    http.post("/v1/schedules", &schedule(json!({"to": "eve"}))).await.expect(201);
+
+    let trigger = async |id: &str| client.trigger_schedule("hello", id).await;
+    assert_eq!(trigger("one").await.unwrap(), "hello-one");
+    completed(&client, "hello-one").await;
+    let ran = async |id: &str| http.get(&format!("/tasks/{id}")).await.expect(200);
+    let one = ran("hello-one").await;
+    assert_eq!(one["workflow"], json!({"name": "greet", "version": 1}));
+    assert_eq!(one["metadata"]["context"]["params"], json!({"to": "eve"}));
+    assert_eq!(one["metadata"]["context"]["schedule"]["name"], "hello");
+    // The newest version, each time; and what was begun is what it was.
+    let mut next = workflow("bob");
+    next.as_object_mut().unwrap().remove("name");
+    http.post("/v1/workflows/greet/versions", &next).await.expect(201);
+    assert_eq!(trigger("two").await.unwrap(), "hello-two");
+    assert_eq!(ran("hello-two").await["workflow"]["version"], 2);
+    assert_eq!(trigger("one").await.unwrap(), "hello-one");
+    http.send("DELETE", "/v1/workflows/greet", &[], b"").await.expect(200);
+    assert_eq!(trigger("one").await.unwrap(), "hello-one", "it was begun before");
+    assert_eq!(trigger("three").await.unwrap_err().reason(), Some("WORKFLOW_UNKNOWN"));
 }
 
 /// Every due time between the first and the last has one task, whoever was killed meanwhile.

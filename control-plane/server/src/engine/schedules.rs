@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use downbeat_core::{
+    check::Violation,
     id::{TaskId, TenantNo},
     limits,
     schedule::{Cause, Order, Schedule, Spec, Timing, compact},
@@ -11,7 +12,11 @@ use downbeat_store::{ScheduleRecord, StoreError};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::Engine;
-use crate::{failure::Failure, schedule::calendar, wire};
+use crate::{
+    failure::Failure,
+    schedule::calendar,
+    wire::{self, workflow::run},
+};
 
 /// A change is applied again so often where the schedule fires meanwhile.
 const CHANGES_MAX: u32 = 20;
@@ -41,7 +46,7 @@ impl Engine {
     /// Creates a schedule, or finds (`true`) that the same one exists.
     ///
     /// # Errors
-    /// `Invalid` for a single time that has passed, `Conflict` (`SCHEDULE_EXISTS`), `Unavailable`.
+    /// `Invalid` for a single time that has passed or a workflow that cannot be run, `Conflict` (`SCHEDULE_EXISTS`), `Unavailable`.
     pub async fn create_schedule(
         &self,
         tenant: TenantNo,
@@ -53,6 +58,7 @@ impl Engine {
         }
         let now = self.database_time()?;
         lies_ahead(&spec, now)?;
+        self.can_run(tenant, &starts).await?;
         let schedule = Schedule::new(tenant, name, spec.clone(), &calendar(&spec)?, now);
         let mut new = ScheduleRecord { schedule, starts };
         match self.store.create_schedule(&new).await {
@@ -65,6 +71,29 @@ impl Engine {
                 existing(found, &spec, &new.starts)
             }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether a workflow that is to be started could be as it is now.
+    async fn can_run(&self, tenant: TenantNo, starts: &[u8]) -> Result<(), Failure> {
+        let Some(start) = wire::schedule::run_of(tenant, starts)? else { return Ok(()) };
+        let record = match self.stored(tenant, &start.workflow, start.version).await {
+            Err(Failure::NotFound { name, .. }) => {
+                return Err(Failure::invalid(
+                    "task.workflow.name",
+                    format!("no workflow is called `{name}`"),
+                ));
+            }
+            found => found?,
+        };
+        match run::asked(start).and_then(|asked| run::submission(asked, &record.version)) {
+            Ok(_) => Ok(()),
+            Err(Failure::Invalid(found)) => {
+                let found = found.into_iter().map(wire::schedule::within_run);
+                let within = |v: Violation| Violation::coded(v.code, format!("task.{}", v.field), v.issue);
+                Err(Failure::Invalid(found.map(within).collect()))
+            }
+            Err(failure) => Err(failure),
         }
     }
 
@@ -94,7 +123,8 @@ impl Engine {
     /// Puts another spec in place of the present one.
     ///
     /// # Errors
-    /// `NotFound`, `Invalid` for a single time that has passed and is not the present one, `Unavailable`.
+    /// `NotFound`, `Invalid` for a single time that has passed and is not the present one or a workflow that cannot be
+    /// run, `Unavailable`.
     pub async fn update_schedule(
         &self,
         tenant: TenantNo,
@@ -102,6 +132,7 @@ impl Engine {
     ) -> Result<ScheduleRecord, Failure> {
         let ScheduleRequest { name, spec, starts } = request;
         let calendar = calendar(&spec)?;
+        self.can_run(tenant, &starts).await?;
         let change = |schedule: &mut Schedule, now: Time| {
             if schedule.spec.timing != spec.timing {
                 lies_ahead(&spec, now)?;

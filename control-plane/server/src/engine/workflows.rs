@@ -10,7 +10,7 @@ use crate::{
     view::{Stored, Submitted, WorkflowDiff, WorkflowPage, WorkflowView},
     wire::workflow::{
         NewVersion, Rollback,
-        run::{asked, submission},
+        run::{Asked, asked, submission},
     },
     workflow::{
         Definition,
@@ -57,7 +57,14 @@ impl Engine {
     /// `NotFound` for the workflow or the version; `Invalid` with everything that is wrong with the parameters, or with
     /// the plan they make; otherwise as [`submit`](Engine::submit).
     pub async fn start(&self, start: Start) -> Result<Submitted, Failure> {
-        let asked = asked(start)?;
+        self.run(asked(start)?).await
+    }
+
+    /// As [`start`](Engine::start), of what was checked as far as it can be without the workflow.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn run(&self, asked: Asked) -> Result<Submitted, Failure> {
         let (tenant, execute) = (asked.start.tenant, asked.start.execute);
         if let Some(task) = self.docs.named(&*self.store, tenant, &asked.start.task_id).await? {
             return self.found(task, asked.digest, execute).await;

@@ -10,7 +10,11 @@ use downbeat_core::{
 use downbeat_store::{ScheduleRecord, StoreError};
 
 use super::calendar;
-use crate::{engine::Engine, failure::Failure, wire};
+use crate::{
+    engine::{Engine, Submission},
+    failure::Failure,
+    wire::{self, schedule::Asked},
+};
 
 /// Decisions and orders in one go; what is left comes with the next look.
 const STEPS_MAX: u32 = 64;
@@ -97,8 +101,11 @@ impl Engine {
         let digest = order.digest(&record.schedule);
         for nth in 1..=IDS_MAX {
             let id = if nth == 1 { first.clone() } else { format!("{first}-{nth}") };
-            let submission = wire::schedule::submission(record, order, &id, self.database_time()?)?;
-            match self.submit(crate::engine::Submission { digest, ..submission }).await {
+            let begun = match wire::schedule::asked(record, order, &id, self.database_time()?)? {
+                Asked::Task(submission) => self.submit(Submission { digest, ..*submission }).await,
+                Asked::Run(start) => self.run(wire::workflow::run::asked(*start)?.known_by(digest)).await,
+            };
+            match begun {
                 Ok(_) => return Ok(id),
                 Err(Failure::Reject(Reject::TaskConflict(_))) => {}
                 Err(failure) => return Err(failure),

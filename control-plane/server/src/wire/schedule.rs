@@ -24,11 +24,11 @@ use super::{
     plan::{self, Reader},
     problems::{Problems, shown, summary},
     submission::{self, Form as Task},
-    times,
+    times, workflow,
 };
 use crate::{
     engine::{
-        Submission,
+        Start, Submission,
         schedules::{Backfill, ScheduleRequest},
     },
     failure::Failure,
@@ -42,7 +42,8 @@ pub(crate) const CRON: &[&str] = &["expression", "time_zone"];
 pub(crate) const INTERVAL: &[&str] = &["every_seconds", "offset_seconds"];
 pub(crate) const ONCE: &[&str] = &["at"];
 pub(crate) const TASK: &[&str] =
-    &["title", "description", "priority", "metadata", "plan", "deadline_seconds"];
+    &["title", "description", "priority", "metadata", "plan", "workflow", "deadline_seconds"];
+pub(crate) const RUN: &[&str] = &["name", "version", "parameters"];
 pub(crate) const TRIGGER: &[&str] = &["trigger_id"];
 pub(crate) const BACKFILL: &[&str] = &["from", "until", "backfill_id"];
 pub(crate) const PREVIEW: &[&str] = &["cron", "interval", "once", "count"];
@@ -67,6 +68,13 @@ struct Form {
     overlap: Option<Overlap>,
     catch_up_seconds: Option<u32>,
     task: Option<Document>,
+}
+
+/// What a due time asks for.
+pub(crate) enum Asked {
+    Task(Box<Submission>),
+    /// A stored workflow is run, in the version that it has then.
+    Run(Box<Start>),
 }
 
 /// What to look ahead at.
@@ -247,24 +255,52 @@ pub fn list(request: pb::ListSchedulesRequest) -> Result<(String, u32), Failure>
     problems.finish((request.page_token, size))
 }
 
-/// What the task of an order is submitted with; its digest is not the order's.
+/// What the task of an order is begun with; its digest is not the order's.
 ///
 /// # Errors
 /// `Invalid` with every problem.
-pub(crate) fn submission(
+pub(crate) fn asked(
     record: &ScheduleRecord,
     order: &Order,
     task_id: &str,
     now: Time,
-) -> Result<Submission, Failure> {
+) -> Result<Asked, Failure> {
     let schedule = &record.schedule;
-    let unreadable = |error| Failure::Internal(format!("what a schedule starts cannot be read: {error}"));
-    let Starts::Task(document) = serde_json::from_slice(&record.starts).map_err(unreadable)?;
-    let (submission, deadline_seconds) = read_task(schedule.tenant, task_id, &document)?;
+    let (asked, deadline_seconds) = read_starts(schedule.tenant, task_id, &record.starts)?;
     let origin = Origin { name: &schedule.name, due_at: times::text(order.due), cause: order.by.word() };
-    let metadata = with_origin(&submission.metadata, &origin).map_err(unreadable)?;
     let deadline = deadline_seconds.map(|seconds| now.plus_ms(u64::from(seconds) * 1_000));
-    Ok(Submission { metadata, deadline, execute: true, ..submission })
+    Ok(match asked {
+        Asked::Task(submission) => {
+            let metadata = with_origin(&submission.metadata, &origin).and_then(|of| serde_json::to_vec(&of));
+            let metadata = metadata.map_err(unreadable)?.into();
+            Asked::Task(Box::new(Submission { metadata, deadline, ..*submission }))
+        }
+        Asked::Run(start) => {
+            let metadata = start.metadata.as_ref().map_or(b"{}".as_slice(), |raw| raw.get().as_bytes());
+            let metadata = with_origin(metadata, &origin).and_then(|of| to_raw_value(&of));
+            Asked::Run(Box::new(Start { metadata: Some(metadata.map_err(unreadable)?), deadline, ..*start }))
+        }
+    })
+}
+
+/// The run of a workflow that a schedule means, if that is what it starts.
+///
+/// # Errors
+/// `Invalid` with every problem.
+pub(crate) fn run_of(tenant: TenantNo, starts: &[u8]) -> Result<Option<Start>, Failure> {
+    match read_starts(tenant, SOME_ID, starts)?.0 {
+        Asked::Task(_) => Ok(None),
+        Asked::Run(start) => Ok(Some(*start)),
+    }
+}
+
+fn read_starts(tenant: TenantNo, task_id: &str, starts: &[u8]) -> Result<(Asked, Option<u32>), Failure> {
+    let Starts::Task(document) = serde_json::from_slice(starts).map_err(unreadable)?;
+    read_task(tenant, task_id, &document)
+}
+
+fn unreadable(error: serde_json::Error) -> Failure {
+    Failure::Internal(format!("what a schedule starts cannot be read: {error}"))
 }
 
 /// Whether two documents say the same.
@@ -294,27 +330,32 @@ struct Origin<'a> {
     cause: &'static str,
 }
 
-fn with_origin(metadata: &Bytes, origin: &Origin<'_>) -> Result<Bytes, serde_json::Error> {
-    let mut members: BTreeMap<&str, Box<RawValue>> = serde_json::from_slice(metadata)?;
-    let mut context: BTreeMap<String, Box<RawValue>> = match members.get("context") {
+type Members = BTreeMap<String, Box<RawValue>>;
+
+fn with_origin(metadata: &[u8], origin: &Origin<'_>) -> Result<Members, serde_json::Error> {
+    let mut members: Members = serde_json::from_slice(metadata)?;
+    let mut context: Members = match members.get("context") {
         Some(context) => serde_json::from_str(context.get())?,
         None => BTreeMap::new(),
     };
     context.insert(CONTEXT.to_owned(), to_raw_value(origin)?);
-    members.insert("context", to_raw_value(&context)?);
-    serde_json::to_vec(&members).map(Bytes::from)
+    members.insert("context".to_owned(), to_raw_value(&context)?);
+    Ok(members)
 }
 
 /// The task that a document says, and how long it may take.
-fn read_task(
-    tenant: TenantNo,
-    task_id: &str,
-    document: &RawValue,
-) -> Result<(Submission, Option<u32>), Failure> {
+fn read_task(tenant: TenantNo, task_id: &str, document: &RawValue) -> Result<(Asked, Option<u32>), Failure> {
     let mut problems = Problems::default();
     let fields = Fields::read("", document, TASK, &mut problems);
     let range = 1..=limits::SLA_SECONDS.into();
     let deadline_seconds = fields.number("deadline_seconds", range, " (SLA_SECONDS)", &mut problems);
+    if fields.raw("metadata").and_then(context_of).is_some_and(|context| context.contains_key(CONTEXT)) {
+        problems.add(format!("metadata.context.{CONTEXT}"), "is set by the schedule: name, due_at and cause");
+    }
+    if fields.raw("workflow").is_some() {
+        let start = read_run(tenant, task_id, &fields, &mut problems);
+        return problems.finish((Asked::Run(Box::new(start)), deadline_seconds));
+    }
     let form = Task {
         task_id: task_id.to_owned(),
         title: fields.text("title", &mut problems),
@@ -327,15 +368,41 @@ fn read_task(
             .map(|raw| plan::json::read(raw, &mut Reader::new(plan::PLAN, &mut problems))),
         execute: true,
     };
-    let context = form.metadata.as_ref().and_then(|metadata| context_of(&metadata.text));
-    if context.is_some_and(|context| context.contains_key(CONTEXT)) {
-        problems.add(format!("metadata.context.{CONTEXT}"), "is set by the schedule: name, due_at and cause");
-    }
-    Ok((submission::check(tenant, form, problems)?, deadline_seconds))
+    Ok((Asked::Task(Box::new(submission::check(tenant, form, problems)?)), deadline_seconds))
 }
 
-fn context_of(metadata: &RawValue) -> Option<BTreeMap<String, Box<RawValue>>> {
-    let members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(metadata.get()).ok()?;
+/// The run that a task's `workflow` says.
+fn read_run(tenant: TenantNo, task_id: &str, fields: &Fields<'_>, problems: &mut Problems) -> Start {
+    for own in ["plan", "description"].into_iter().filter(|name| fields.raw(name).is_some()) {
+        problems.add(own, "stands beside `workflow`, which has its own");
+    }
+    let run = Fields::read("workflow", fields.raw("workflow").unwrap_or(RawValue::NULL), RUN, problems);
+    let start = Start {
+        tenant,
+        workflow: run.text("name", problems),
+        version: run.number("version", 1..=i32::MAX.unsigned_abs().into(), "", problems),
+        task_id: task_id.to_owned(),
+        title: fields.text("title", problems),
+        parameters: run.raw("parameters").map(ToOwned::to_owned),
+        metadata: fields.raw("metadata").map(ToOwned::to_owned),
+        priority: fields.choice("priority", problems).unwrap_or_default(),
+        deadline: None,
+        execute: true,
+    };
+    if let Err(Failure::Invalid(found)) = workflow::run::asked(start.clone()) {
+        problems.merge(found.into_iter().map(within_run).collect());
+    }
+    start
+}
+
+/// A problem of a run as one of the task that says it.
+pub(crate) fn within_run(Violation { code, field, issue }: Violation) -> Violation {
+    let own = field == "metadata" || field.starts_with("metadata.");
+    Violation::coded(code, if own { field } else { format!("workflow.{field}") }, issue)
+}
+
+fn context_of(metadata: &RawValue) -> Option<Members> {
+    let members: Members = serde_json::from_str(metadata.get()).ok()?;
     serde_json::from_str(members.get("context")?.get()).ok()
 }
 

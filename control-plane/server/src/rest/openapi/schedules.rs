@@ -54,9 +54,25 @@ pub struct TaskBody {
     pub metadata: Option<serde_json::Value>,
     /// Absent: the planner decomposes the request, each time.
     pub plan: Option<PlanBody>,
+    /// In place of a plan and a description.
+    pub workflow: Option<ScheduledRunBody>,
     /// From its start until an unfinished task ends as failed.
     #[schema(minimum = 1, maximum = 2592000)]
     pub deadline_seconds: Option<u32>,
+}
+
+/// A stored workflow to be run.
+#[derive(Debug, ToSchema)]
+#[schema(as = ScheduledRun)]
+pub struct ScheduledRunBody {
+    #[schema(max_length = 100)]
+    pub name: String,
+    /// Absent: the newest at each due time.
+    #[schema(minimum = 1)]
+    pub version: Option<u32>,
+    /// As a run of it takes them.
+    #[schema(value_type = Option<Object>)]
+    pub parameters: Option<serde_json::Value>,
 }
 
 /// A schedule: one of `cron`, `interval` and `once`, and what it starts.
@@ -151,6 +167,7 @@ mod tests {
             ("IntervalTiming", schedule::INTERVAL),
             ("OnceTiming", schedule::ONCE),
             ("ScheduledTask", schedule::TASK),
+            ("ScheduledRun", schedule::RUN),
             ("TriggerSchedule", schedule::TRIGGER),
             ("BackfillSchedule", schedule::BACKFILL),
             ("PreviewSchedule", schedule::PREVIEW),

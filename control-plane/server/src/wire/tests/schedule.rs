@@ -102,11 +102,25 @@ fn bad_schedules_are_refused_with_all_that_is_wrong() {
                 ("once.at", super::super::times::EXPECTED),
                 (
                     "task.task_id",
-                    "unknown field; known are: title, description, priority, metadata, plan, deadline_seconds",
+                    "unknown field; known are: title, description, priority, metadata, plan, workflow, deadline_seconds",
                 ),
                 ("task.deadline_seconds", "must be a whole number from 1 to 2592000 (SLA_SECONDS), got 0"),
                 ("task.metadata.context.schedule", "is set by the schedule: name, due_at and cause"),
                 ("task.plan.subtasks[0].depends_on[0]", "no subtask of this plan has the key `b`"),
+            ],
+        ),
+        (
+            json!({"name": "n", "interval": interval(60, 0), "task": {
+                "plan": {"subtasks": []}, "workflow": {"name": "a b", "version": 0, "of": 1},
+            }}),
+            vec![
+                ("task.plan", "stands beside `workflow`, which has its own"),
+                ("task.workflow.of", "unknown field; known are: name, version, parameters"),
+                ("task.workflow.version", "must be a whole number from 1 to 2147483647, got 0"),
+                (
+                    "task.workflow.name",
+                    "`a b` is not a name: letters, digits, `.`, `_` and `-`, starting with a letter or digit",
+                ),
             ],
         ),
         (
@@ -146,14 +160,24 @@ fn bad_schedules_are_refused_with_all_that_is_wrong() {
 
 #[test]
 fn a_task_is_told_where_it_comes_from() {
-    let ScheduleRequest { name, spec, starts } = rest(&nightly()).expect("accepted");
-    let calendar = Calendar::of(&spec.timing).expect("a timing");
-    let schedule = Schedule::new(TENANT, name, spec, &calendar, Time(0));
-    let record = ScheduleRecord { schedule: Schedule { no: ScheduleNo(1), ..schedule }, starts };
-    let order = Order { due: Time(1_000), cancels: None, by: Cause::Backfill, name: "may".into() };
-    let made = schedule::submission(&record, &order, "nightly-1", Time(5_000)).expect("a submission");
+    let asked = |body: &Value| {
+        let ScheduleRequest { name, spec, starts } = rest(body).expect("accepted");
+        let calendar = Calendar::of(&spec.timing).expect("a timing");
+        let schedule = Schedule::new(TENANT, name, spec, &calendar, Time(0));
+        let record = ScheduleRecord { schedule: Schedule { no: ScheduleNo(1), ..schedule }, starts };
+        let order = Order { due: Time(1_000), cancels: None, by: Cause::Backfill, name: "may".into() };
+        schedule::asked(&record, &order, "nightly-1", Time(5_000)).expect("something to begin")
+    };
+    let schedule::Asked::Task(made) = asked(&nightly()) else { panic!("a task") };
     assert_eq!((&*made.id, made.deadline, made.execute), ("nightly-1", Some(Time(65_000)), true));
     let metadata: Value = serde_json::from_slice(&made.metadata).expect("JSON");
+    let mut runs = nightly();
+    runs["task"]["workflow"] = json!({"name": "audit", "version": 2, "parameters": {"depth": 3}});
+    let schedule::Asked::Run(start) = asked(&runs) else { panic!("a run") };
+    assert_eq!((&*start.workflow, start.version, &*start.task_id), ("audit", Some(2), "nightly-1"));
+    assert_eq!((start.deadline, start.execute), (Some(Time(65_000)), true));
+    let of_run = start.metadata.expect("metadata");
+    assert_eq!(serde_json::from_str::<Value>(of_run.get()).expect("JSON"), metadata);
     let origin = json!({"name": "nightly", "due_at": "1970-01-01T00:00:01.000Z", "cause": "backfill"});
     assert_eq!(metadata, json!({"context": {"a": 1, "schedule": origin}}));
 }

@@ -42,6 +42,13 @@ pub(crate) struct Asked {
     pub(crate) digest: [u8; 32],
 }
 
+impl Asked {
+    /// The same, known by another digest than that of what it says.
+    pub(crate) fn known_by(self, digest: [u8; 32]) -> Asked {
+        Asked { digest, ..self }
+    }
+}
+
 /// Checks what can be checked without the workflow.
 ///
 /// # Errors
