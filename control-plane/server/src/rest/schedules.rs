@@ -17,6 +17,7 @@ use crate::{
     wire::{
         answer::{Backfilled, DueTimes, ErrorBody, Schedule, Schedules, Triggered},
         body::{self, Decided},
+        page::Names,
         schedule,
     },
 };
@@ -80,7 +81,7 @@ async fn list(
     Caller(tenant): Caller,
     Params(query): Params,
 ) -> Result<Response, Error> {
-    let (after, limit) = query.schedules()?;
+    let (after, limit) = query.names(Names::Schedules)?;
     let (found, more) = engine.schedules(tenant, &after, limit).await?;
     Ok(json(StatusCode::OK, &Schedules::new(&found, more)))
 }

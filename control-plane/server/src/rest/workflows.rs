@@ -14,6 +14,7 @@ use crate::{
     view::Stored,
     wire::{
         answer::{Diff, ErrorBody, Task, Workflow, WorkflowDeleted, WorkflowVersions, Workflows},
+        page::Names,
         workflow::json as body,
     },
 };
@@ -72,7 +73,7 @@ async fn list(
     Caller(tenant): Caller,
     Params(query): Params,
 ) -> Result<Response, Error> {
-    let (after, limit) = query.workflows()?;
+    let (after, limit) = query.names(Names::Workflows)?;
     let page = engine.workflows(tenant, &after, limit).await?;
     Ok(json(StatusCode::OK, &Workflows::new(&page)))
 }

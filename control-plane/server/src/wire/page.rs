@@ -25,6 +25,23 @@ enum Of {
     Tasks = 1,
     Workflows = 2,
     WorkflowVersions = 3,
+    Schedules = 4,
+}
+
+/// A list that goes by names.
+#[derive(Clone, Copy)]
+pub(crate) enum Names {
+    Workflows,
+    Schedules,
+}
+
+impl From<Names> for Of {
+    fn from(names: Names) -> Of {
+        match names {
+            Names::Workflows => Of::Workflows,
+            Names::Schedules => Of::Schedules,
+        }
+    }
 }
 
 /// A page's size in a proto request, where 0 asks for the default.
@@ -45,14 +62,14 @@ pub(crate) fn before(token: &str, problems: &mut Problems) -> Option<TaskNo> {
     opened(Of::Tasks, token, problems, |bytes| Some(TaskNo(i64::from_be_bytes(bytes.try_into().ok()?))))
 }
 
-/// The token of the page after this workflow.
-pub(crate) fn name_token(last: &str) -> String {
-    sealed(Of::Workflows, last.as_bytes())
+/// The token of the page after this name.
+pub(crate) fn name_token(of: Names, last: &str) -> String {
+    sealed(of.into(), last.as_bytes())
 }
 
 /// The name after which the page begins; empty for the first one.
-pub(crate) fn after_name(token: &str, problems: &mut Problems) -> String {
-    opened(Of::Workflows, token, problems, |bytes| String::from_utf8(bytes.to_vec()).ok()).unwrap_or_default()
+pub(crate) fn after_name(of: Names, token: &str, problems: &mut Problems) -> String {
+    opened(of.into(), token, problems, |bytes| String::from_utf8(bytes.to_vec()).ok()).unwrap_or_default()
 }
 
 /// The token of the page after this version.
@@ -124,15 +141,22 @@ mod tests {
     #[test]
     fn each_list_has_tokens_of_its_own() {
         let mut problems = Problems::default();
-        assert_eq!(after_name(&name_token("release"), &mut problems), "release");
+        for of in [Names::Workflows, Names::Schedules] {
+            assert_eq!(after_name(of, &name_token(of, "release"), &mut problems), "release");
+        }
         assert_eq!(before_version(&version_token(7), &mut problems), 7);
         assert_eq!(
-            (after_name("", &mut problems).as_str(), before_version("", &mut problems)),
+            (after_name(Names::Workflows, "", &mut problems).as_str(), before_version("", &mut problems)),
             ("", u32::MAX)
         );
         assert_eq!(problems.finish(()), Ok(()));
+        for of in [Names::Workflows, Names::Schedules] {
+            let mut problems = Problems::default();
+            assert_eq!(before(&name_token(of, "8 bytes!"), &mut problems), None);
+            assert!(problems.finish(()).is_err());
+        }
         let mut problems = Problems::default();
-        assert_eq!(before(&name_token("8 bytes!"), &mut problems), None);
+        assert_eq!(after_name(Names::Workflows, &name_token(Names::Schedules, "nightly"), &mut problems), "");
         assert!(problems.finish(()).is_err());
     }
 

@@ -3,7 +3,14 @@
 use downbeat_core::{id::TenantNo, limits, task::TaskStatus};
 use downbeat_store::ListTasks;
 
-use super::{check, context, filter::AgentFilter, page, problems::Problems, schedule, words::Word};
+use super::{
+    check, context,
+    filter::AgentFilter,
+    page::{self, Names},
+    problems::Problems,
+    schedule,
+    words::Word,
+};
 use crate::{engine::ContextChange, failure::Failure};
 
 /// The parameters of one request, each taken out as it is read: what is left is unknown.
@@ -97,19 +104,6 @@ impl Query {
         self.finish(EventsQuery { after, limit })
     }
 
-    /// `?page_size=&page_token=` of schedules: the name that the page before ended with, and the size.
-    ///
-    /// # Errors
-    /// `Invalid` with every problem.
-    pub fn schedules(mut self) -> Result<(String, u32), Failure> {
-        let limit = self.page_size(page::TASKS_DEFAULT, page::TASKS_MAX);
-        let after = self.take("page_token").unwrap_or_default();
-        if !after.is_empty() {
-            self.problems.check(|found| check::name("page_token", &after, found));
-        }
-        self.finish((after, limit))
-    }
-
     /// `?count=` of due times.
     ///
     /// # Errors
@@ -140,14 +134,14 @@ impl Query {
         self.finish(AgentFilter { domain, capability, health })
     }
 
-    /// `?page_size=&page_token=` of workflows: the name after which the page begins, and its size.
+    /// `?page_size=&page_token=` of a list by names: the one after which the page begins, and its size.
     ///
     /// # Errors
     /// `Invalid` with every problem.
-    pub fn workflows(mut self) -> Result<(String, u32), Failure> {
+    pub(crate) fn names(mut self, of: Names) -> Result<(String, u32), Failure> {
         let limit = self.page_size(page::TASKS_DEFAULT, page::TASKS_MAX);
         let token = self.take("page_token").unwrap_or_default();
-        let after = page::after_name(&token, &mut self.problems);
+        let after = page::after_name(of, &token, &mut self.problems);
         self.finish((after, limit))
     }
 

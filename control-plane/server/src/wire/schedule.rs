@@ -20,7 +20,7 @@ use super::{
     check,
     fields::{self, Fields},
     json::{self, Document},
-    page,
+    page::{self, Names},
     plan::{self, Reader},
     problems::{Problems, shown, summary},
     submission::{self, Form as Task},
@@ -248,11 +248,9 @@ pub fn preview_body(body: &RawValue) -> Result<(Timing, u32), Failure> {
 /// `Invalid` with every problem.
 pub fn list(request: pb::ListSchedulesRequest) -> Result<(String, u32), Failure> {
     let mut problems = Problems::default();
-    if !request.page_token.is_empty() {
-        problems.check(|found| check::name("page_token", &request.page_token, found));
-    }
+    let after = page::after_name(Names::Schedules, &request.page_token, &mut problems);
     let size = page::size(request.page_size, page::TASKS_DEFAULT, page::TASKS_MAX, &mut problems);
-    problems.finish((request.page_token, size))
+    problems.finish((after, size))
 }
 
 /// What the task of an order is begun with; its digest is not the order's.

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::{Moment, Shown};
+use crate::wire::page::{self, Names};
 
 pub(crate) type OverlapWord = Shown<Overlap>;
 pub(crate) type FiredWord = Shown<Fired>;
@@ -115,7 +116,7 @@ pub(crate) struct Firing<'a> {
 pub(crate) struct Schedules<'a> {
     schedules: Vec<Schedule<'a>>,
     /// Give it as `page_token` to get the next page; null at the end.
-    next_page_token: Option<&'a str>,
+    next_page_token: Option<String>,
 }
 
 /// Due times, in order.
@@ -210,7 +211,10 @@ impl<'a> Schedules<'a> {
     pub(crate) fn new(found: &'a [schedule::Schedule], more: bool) -> Schedules<'a> {
         Schedules {
             schedules: found.iter().map(Schedule::line).collect(),
-            next_page_token: found.last().filter(|_| more).map(|last| &*last.name),
+            next_page_token: found
+                .last()
+                .filter(|_| more)
+                .map(|last| page::name_token(Names::Schedules, &last.name)),
         }
     }
 }

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::Moment;
 use crate::{
     view::{WorkflowDiff, WorkflowPage, WorkflowView},
-    wire::page,
+    wire::page::{self, Names},
     workflow::Definition,
 };
 
@@ -109,7 +109,7 @@ impl<'a> Workflows<'a> {
     pub(crate) fn new(found: &'a WorkflowPage) -> Workflows<'a> {
         Workflows {
             workflows: found.versions.iter().map(WorkflowLine::new).collect(),
-            next_page_token: found.next().map(|last| page::name_token(&last.name)),
+            next_page_token: found.next().map(|last| page::name_token(Names::Workflows, &last.name)),
         }
     }
 }

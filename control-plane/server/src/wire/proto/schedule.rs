@@ -6,7 +6,11 @@ use downbeat_proto::v1::{self as pb, schedule_spec::Starts, schedule_timing::Whe
 use downbeat_store::ScheduleRecord;
 
 use super::or_zero;
-use crate::wire::{answer, words::Word};
+use crate::wire::{
+    answer,
+    page::{self, Names},
+    words::Word,
+};
 
 pub(crate) fn schedule(record: &ScheduleRecord) -> pb::Schedule {
     let mut schedule = line(&record.schedule);
@@ -20,7 +24,11 @@ pub(crate) fn schedule(record: &ScheduleRecord) -> pb::Schedule {
 pub(crate) fn schedules(found: &[Schedule], more: bool) -> pb::ListSchedulesResponse {
     pb::ListSchedulesResponse {
         schedules: found.iter().map(line).collect(),
-        next_page_token: found.last().filter(|_| more).map(|last| last.name.clone()).unwrap_or_default(),
+        next_page_token: found
+            .last()
+            .filter(|_| more)
+            .map(|last| page::name_token(Names::Schedules, &last.name))
+            .unwrap_or_default(),
     }
 }
 

@@ -13,7 +13,8 @@ use crate::{
     view::{WorkflowPage, WorkflowView},
     wire::{
         check::{by, choice, name},
-        json, page,
+        json,
+        page::{self, Names},
         problems::Problems,
         request::{deadline, document},
     },
@@ -96,7 +97,7 @@ pub fn given(version: u32) -> Option<u32> {
 pub fn workflows(request: &pb::ListWorkflowsRequest) -> Result<(String, u32), Failure> {
     let mut problems = Problems::default();
     let limit = page::size(request.page_size, page::TASKS_DEFAULT, page::TASKS_MAX, &mut problems);
-    let after = page::after_name(&request.page_token, &mut problems);
+    let after = page::after_name(Names::Workflows, &request.page_token, &mut problems);
     problems.finish((after, limit))
 }
 
@@ -126,7 +127,10 @@ pub(crate) fn workflow(view: &WorkflowView) -> pb::Workflow {
 pub(crate) fn workflows_page(found: &WorkflowPage) -> pb::ListWorkflowsResponse {
     pb::ListWorkflowsResponse {
         workflows: found.versions.iter().map(line).collect(),
-        next_page_token: found.next().map(|last| page::name_token(&last.name)).unwrap_or_default(),
+        next_page_token: found
+            .next()
+            .map(|last| page::name_token(Names::Workflows, &last.name))
+            .unwrap_or_default(),
     }
 }
 
