@@ -203,6 +203,17 @@ impl<B> Does<B> {
         }
     }
 
+    /// The expression that it goes by.
+    pub(crate) fn expression(&self) -> Option<&str> {
+        match self {
+            Does::Signal(gate) => gate.matches.as_deref(),
+            Does::Map(map) => Some(&map.over),
+            Does::Loop(of) => Some(&of.until),
+            Does::Workflow(call) => call.parameters_from.as_deref(),
+            Does::Work | Does::Approval(_) | Does::Timer(_) | Does::Group(_) | Does::Round => None,
+        }
+    }
+
     /// The same with another form of body.
     pub(crate) fn map_body<C>(&self, body: impl FnOnce(&B) -> C) -> Does<C> {
         match self {

@@ -350,16 +350,15 @@ fn part(plan: &Plan, index: Index, template: &Node, base: Index, previous: Optio
 
 /// Whether an expression of it looks at the round before.
 fn names_previous(template: &Node) -> bool {
-    let asked = match &template.does {
-        Does::Map(map) => Some(&map.over),
-        Does::Signal(gate) => gate.matches.as_ref(),
-        Does::Workflow(call) => call.parameters_from.as_ref(),
-        Does::Work | Does::Approval(_) | Does::Timer(_) | Does::Group(_) | Does::Loop(_) | Does::Round => {
-            None
-        }
-    };
-    let names = |text: &String, root| expr::members(text, root).is_none_or(|names| names.contains(PREVIOUS));
-    template.when.iter().chain(asked).any(|text| names(text, "outputs") || names(text, "states"))
+    // A loop's own looks at the rounds within it.
+    let asked = template.does.expression().filter(|_| !matches!(template.does, Does::Loop(_)));
+    let names = |text: &str, root| expr::members(text, root).is_none_or(|names| names.contains(PREVIOUS));
+    template
+        .when
+        .as_deref()
+        .into_iter()
+        .chain(asked)
+        .any(|text| names(text, "outputs") || names(text, "states"))
 }
 
 fn child_key(plan: &Plan, index: Index, local: &str) -> String {

@@ -88,7 +88,7 @@ pub fn inner_id(subtask_id: &str, attempt: u16) -> TaskId {
 /// completed. `outputs` are those that it has.
 pub fn result(plan: &Plan, subtasks: &[Subtask], outputs: &BTreeMap<Index, Bytes>) -> Bytes {
     let own = |(index, node): (Index, &'_ Arc<Node>)| {
-        (node.parent.is_none() && node.compensates.is_none() && !plan.is_replaced(index)).then_some(index)
+        (node.stands_alone() && !plan.is_replaced(index)).then_some(index)
     };
     let completed =
         |index: &Index| subtasks.get(*index as usize).is_some_and(|sub| sub.state == SubtaskState::Completed);

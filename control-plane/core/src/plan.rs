@@ -164,6 +164,11 @@ impl Node {
         if self.agent.is_empty() { &self.key } else { &self.agent }
     }
 
+    /// Whether it belongs to no other one, and undoes none.
+    pub fn stands_alone(&self) -> bool {
+        self.parent.is_none() && self.compensates.is_none()
+    }
+
     /// Whether more has to be known than that its dependencies succeeded, before a worker may have it.
     pub(crate) fn is_plain(&self) -> bool {
         self.does.is_work() && self.when.is_none()
@@ -381,8 +386,9 @@ impl Plan {
 
     /// Whether the task has failed when this one has. What undoes something only begins once it has, or was cancelled.
     pub fn is_fatal(&self, index: Index) -> bool {
-        let apart = self.node(index).is_none_or(|node| node.parent.is_some() || node.compensates.is_some());
-        !apart && !self.is_replaced(index) && !self.handles_failure_of(index)
+        self.node(index).is_some_and(|node| node.stands_alone())
+            && !self.is_replaced(index)
+            && !self.handles_failure_of(index)
     }
 
     /// What a subtask, or an expression of it, calls one of its dependencies: the key that it has where both belong,
@@ -451,6 +457,11 @@ impl Plan {
     pub(crate) fn groups(&self, index: Index) -> impl Iterator<Item = Index> + '_ {
         let parent = |at: Index| self.node(at)?.parent;
         std::iter::successors(parent(index), move |at| parent(*at))
+    }
+
+    /// What it belongs to in the end, or itself.
+    pub fn outermost(&self, index: Index) -> Index {
+        self.groups(index).last().unwrap_or(index)
     }
 
     /// The node itself, its group, that one's group, and so on.

@@ -271,14 +271,9 @@ pub(crate) fn decision(task: TaskNo, index: Index, plan: &Plan, into: &mut Reads
 
 /// What its expressions name of the shared context.
 fn context(task: TaskNo, node: &Node, into: &mut Reads) {
-    let own = match &node.does {
-        Does::Signal(gate) => gate.matches.as_deref(),
-        Does::Map(map) => Some(&map.over[..]),
-        Does::Loop(of) => Some(&of.until[..]),
-        Does::Workflow(call) => call.parameters_from.as_deref(),
-        Does::Work | Does::Approval(_) | Does::Timer(_) | Does::Group(_) | Does::Round => None,
-    };
-    for text in node.when.as_deref().into_iter().chain(own).filter(|text| text.contains("context")) {
+    for text in
+        node.when.as_deref().into_iter().chain(node.does.expression()).filter(|text| text.contains("context"))
+    {
         match expr::members(text, "context") {
             Some(keys) => into.context.extend(keys.into_iter().map(|key| (task, Some(key)))),
             None => drop(into.context.insert((task, None))),

@@ -135,7 +135,7 @@ fn closure(rows: &Rows, plan: &Plan, task: TaskNo, rerun: &mut Rerun) -> BTreeSe
     // What was undone is not done, wherever it stands.
     let undone =
         plan.undone().filter(|of| plan.is_current(*of) && compensate::is_undone(rows, plan, task, *of));
-    anew.extend(undone.map(|of| plan.groups(of).last().unwrap_or(of)));
+    anew.extend(undone.map(|of| plan.outermost(of)));
     let mut again = downstream(plan, &anew);
     rerun.restored.retain(|index, _| !again.contains(index));
     again.extend(&rerun.from);

@@ -63,7 +63,6 @@ impl Past {
     /// The state right after the event with that number. `events` is the whole history.
     pub(crate) fn at(plan: &Plan, events: &[Event], number: u64) -> Past {
         let undoes = |index: &Index| plan.node(*index).and_then(|node| node.compensates);
-        let outermost = |of: Index| std::iter::successors(Some(of), |at| plan.node(*at)?.parent).last();
         let (mut completed, mut undone) = (BTreeSet::new(), BTreeSet::new());
         let mut len = plan.len();
         for event in events {
@@ -72,7 +71,7 @@ impl Past {
                 What::Leased { index, .. } | What::Subtask { index, state: SubtaskState::Completed, .. }
                     if undoes(index).is_some() =>
                 {
-                    undone.extend(undoes(index).and_then(outermost));
+                    undone.extend(undoes(index).map(|of| plan.outermost(of)));
                 }
                 What::Grown { first, .. } if event.number > number => {
                     len = len.min(*first);
@@ -89,9 +88,7 @@ impl Past {
         let nodes = || (0..len).filter_map(|index| Some((index, plan.node(index)?)));
         let replaced: BTreeSet<Index> = nodes().filter_map(|(_, node)| node.replaces).collect();
         let tops = nodes()
-            .filter(|(index, node)| {
-                node.parent.is_none() && node.compensates.is_none() && !replaced.contains(index)
-            })
+            .filter(|(index, node)| node.stands_alone() && !replaced.contains(index))
             .map(|(index, _)| (index, completed.contains(&index) && !undone.contains(&index)));
         Past { tops: tops.collect() }
     }
@@ -101,8 +98,7 @@ impl Past {
         let was: BTreeMap<Index, bool> = self.tops.iter().copied().collect();
         let mut restoration = Restoration::default();
         let present = (0..plan.len()).filter(|&index| {
-            let stands = |node: &Node| node.parent.is_none() && node.compensates.is_none();
-            plan.node(index).is_some_and(stands) && !plan.is_replaced(index)
+            plan.node(index).is_some_and(|node| node.stands_alone()) && !plan.is_replaced(index)
         });
         for index in present {
             let mut line = std::iter::successors(Some(index), |at| plan.node(*at)?.replaces);
