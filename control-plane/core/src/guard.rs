@@ -50,6 +50,23 @@ struct Way<'a> {
     input: Option<&'a [u8]>,
 }
 
+impl<'a> Way<'a> {
+    /// With those in which others do it in its place, or undo it. `undo`: the agent, its capabilities, and its input
+    /// where that is its own.
+    fn and_others(
+        self,
+        fallback: impl Iterator<Item = &'a str>,
+        undo: Option<(&'a str, &'a [String], Option<&'a RawValue>)>,
+    ) -> impl Iterator<Item = Way<'a>> {
+        let falls_back = fallback.map(move |agent| Way { agent, capabilities: &[], ..self });
+        let undoes = undo.map(move |(agent, capabilities, own)| {
+            let input = own.map(|own| own.get().as_bytes()).or(self.input);
+            Way { agent, capabilities, input, ..self }
+        });
+        std::iter::once(self).chain(falls_back).chain(undoes)
+    }
+}
+
 /// The drafts with an approval before each subtask that a rule matches. Bodies of groups too.
 pub fn guard<'a>(drafts: &'a [Draft], rules: &[Rule], metadata: &[u8]) -> Cow<'a, [Draft]> {
     guard_body(drafts, rules, metadata, false)
@@ -113,20 +130,15 @@ pub fn missing<'a>(
     metadata: &[u8],
 ) -> Option<&'a Rule> {
     let node = plan.node(index).filter(|node| node.does.is_work())?;
-    let input = json(input.or_else(|| plan.input(index)));
-    let way = |agent, capabilities, input| Way { key: plan.local_key(index), agent, capabilities, input };
+    let input = Some(json(input.or_else(|| plan.input(index))));
+    let way = |agent, capabilities| Way { key: plan.local_key(index), agent, capabilities, input };
     let ways: Vec<Way<'_>> = match agent {
-        Some(agent) => vec![way(agent, &[], Some(input))],
+        Some(agent) => vec![way(agent, &[])],
         None => {
-            let undo = node.compensate.iter().map(|undo| {
-                let input = undo.input.as_deref().map_or(input, |own| own.get().as_bytes());
-                way(&undo.agent, &undo.capabilities, Some(input))
-            });
-            let fallback = node.fallback.iter().map(|fallback| way(&fallback.agent, &[], Some(input)));
-            std::iter::once(way(&node.agent, &node.capabilities, Some(input)))
-                .chain(fallback)
-                .chain(undo)
-                .collect()
+            let fallback = node.fallback.iter().map(|fallback| &*fallback.agent);
+            let undo = node.compensate.as_ref();
+            let undo = undo.map(|undo| (&*undo.agent, &*undo.capabilities, undo.input.as_deref()));
+            way(&node.agent, &node.capabilities).and_others(fallback, undo).collect()
         }
     };
     let has = |rule: &Rule| {
@@ -152,15 +164,12 @@ fn rules_for<'a>(draft: &Draft, rules: &'a [Rule], metadata: &[u8], of_map: bool
     }
     let own = draft.input.as_deref();
     let input = if own.is_none() && of_map { None } else { Some(json(own)) };
-    let way = |agent, capabilities, input| Way { key: &draft.key, agent, capabilities, input };
-    let undo = draft.compensate.iter().map(|undo| {
-        let input = undo.input.as_deref().map_or(input, |own| Some(own.get().as_bytes()));
-        way(&undo.agent, &undo.capabilities, input)
-    });
-    let fallback = draft.fallback.iter().map(|agent| way(agent, &[], input));
-    let ways = std::iter::once(way(&draft.agent, &draft.capabilities, input)).chain(fallback).chain(undo);
+    let own = Way { key: &draft.key, agent: &draft.agent, capabilities: &draft.capabilities, input };
+    let fallback = draft.fallback.iter().map(String::as_str);
+    let undo = draft.compensate.as_ref();
+    let undo = undo.map(|undo| (&*undo.agent, &*undo.capabilities, undo.input.as_deref()));
     let mut found: Vec<&Rule> = Vec::new();
-    for rule in ways.filter_map(|way| first(way, rules, metadata)) {
+    for rule in own.and_others(fallback, undo).filter_map(|way| first(way, rules, metadata)) {
         if !found.contains(&rule) {
             found.push(rule);
         }
