@@ -86,12 +86,10 @@ impl Engine {
         digest.update(&inside.task.0.to_le_bytes());
         digest.update(&inside.index.to_le_bytes());
         digest.update(&inside.attempt.to_le_bytes());
-        let submission = Submission {
-            // Not of what is asked: another try finds the task, whatever version there is by then.
-            digest: *digest.finalize().as_bytes(),
-            inside: Some(Arc::new(inside)),
-            ..run::submission(asked, &stored.version)?
-        };
+        // Not of what is asked: another try finds the task, whatever version there is by then.
+        let asked = asked.known_by(*digest.finalize().as_bytes());
+        let submission =
+            Submission { inside: Some(Arc::new(inside)), ..run::submission(asked, &stored.version)? };
         let submit = self.prepare(submission).await?;
         self.decide(Command::Submit(Arc::new(submit))).await?;
         Ok(())

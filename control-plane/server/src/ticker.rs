@@ -227,10 +227,9 @@ impl Ticker {
         let tick = self.store.tick(self.replica, self.config.dead_after_ms, DUE_LIMIT, lines).await?;
         self.registry.see_time(tick.now);
         self.upcoming.send_if_modified(|seen| {
-            !(seen.is_empty() && tick.schedules.is_empty()) && {
-                seen.clone_from(&tick.schedules);
-                true
-            }
+            let any = !seen.is_empty() || !tick.schedules.is_empty();
+            seen.clone_from(&tick.schedules);
+            any
         });
         let more = tick.due.len() >= DUE_LIMIT as usize;
         let next = if more { Some(tick.now) } else { tick.next_due };

@@ -154,15 +154,13 @@ impl Engine {
         plan: &Plan,
         asked: &ContextKeys,
     ) -> Result<Option<Vec<ContextEntry>>, Failure> {
-        let named = |name: &String| match asked {
-            ContextKeys::Given | ContextKeys::All => true,
-            ContextKeys::Only(keys) => keys.contains(name),
+        let only = match asked {
+            ContextKeys::Given => return Ok(None),
+            ContextKeys::All => None,
+            ContextKeys::Only(names) => Some(names),
         };
-        if *asked == ContextKeys::Given {
-            return Ok(None);
-        }
         let mut found = keys(plan, &self.written(task).await?);
-        found.retain(|name, _| named(name));
+        found.retain(|name, _| only.is_none_or(|names| names.contains(name)));
         self.entries(task, plan, &found).await.map(Some)
     }
 
